@@ -1,0 +1,27 @@
+"""What goes wrong by the user's hand, said in one line: what was wanted, what came, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """A request that cannot be served; its message is one line and names the way out.
+
+    Every command turns it into one line on standard error and exit status 2.
+    """
+
+
+def nearest(got: str, choices: Iterable[str]) -> str | None:
+    """The choice closest in spelling to ``got``, or None if none is close."""
+    matches = difflib.get_close_matches(got.lower(), list(choices), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def unknown(kind: str, got: str, choices: Iterable[str]) -> UsageError:
+    """The error for a name that is not among ``choices``: the nearest right one, or all of them."""
+    names = list(choices)
+    near = nearest(got, names)
+    hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(names)}"
+    return UsageError(f"unknown {kind} {got!r}: {hint}")
