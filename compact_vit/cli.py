@@ -78,7 +78,7 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``compact-vit PROGRAM ...``; the same programs run as ``python -m compact_vit.PROGRAM``."""
+    """Run ``compact-vit PROGRAM ...``, the same as ``python -m compact_vit.PROGRAM ...``."""
     parser = Parser(
         "",
         description="Compact vision transformers: train, evaluate, predict, report.",

@@ -1,0 +1,45 @@
+"""Multi-head self-attention on torch's fused kernel (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
+
+Letters: B batch, N tokens, D width, H heads, C channels a head (D = H * C).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Every token gathers from all tokens: ``[B, N, D] -> [B, N, D]``.
+
+    The rows of ``qkv`` are queries, keys and values, each head-major, as in the published
+    weights. ``attention_dropout`` acts on the attention weights and ``dropout`` on the output.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        attention_dropout: float = 0.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(
+                f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}"
+            )
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=False)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.proj_dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, N, 3D] -> [B, N, 3, H, C] -> [3, B, H, N, C]
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        dropout = self.attention_dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # [B, H, N, C]
+        x = x.transpose(1, 2).flatten(2)  # [B, N, D]
+        return self.proj_dropout(self.proj(x))

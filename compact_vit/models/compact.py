@@ -1,0 +1,210 @@
+"""ViT-Lite, CVT and CCT: a tokenizer, an encoder, a pooling, a classifier (arXiv 2104.05704).
+
+Letters: B batch, C channels, H x W pixels, h x w token grid, P prefix tokens (1 class token in
+ViT-Lite, else 0), N = P + h * w tokens, D width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import (
+    ClassToken,
+    ConvTokenizer,
+    EncoderLayer,
+    PatchTokenizer,
+    PositionalEmbedding,
+    SequencePooling,
+)
+from .config import ModelConfig
+
+
+class CompactTransformer(nn.Module):
+    """A compact vision transformer: ``[B, C, H, W] -> [B, K]`` logits.
+
+    Pictures of another size than ``config.img_size`` are served by resizing the positions. The
+    methods are those of timm's models.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.embed_dim
+        self.num_classes = config.num_classes
+        self.embed_dim = self.num_features = self.head_hidden_size = width
+        self.num_prefix_tokens = int(config.class_token)
+        self.grad_checkpointing = False
+
+        self.tokenizer: PatchTokenizer | ConvTokenizer
+        if config.num_convs:
+            self.tokenizer = ConvTokenizer(
+                config.in_chans, width, config.kernel_size, config.num_convs
+            )
+        else:
+            self.tokenizer = PatchTokenizer(config.in_chans, width, config.kernel_size)
+        self.class_token = ClassToken(width) if config.class_token else nn.Identity()
+        self.positions: PositionalEmbedding | None = None
+        if config.positional_embedding != "none":
+            grid = self.tokenizer.grid_size(*config.height_width)
+            self.positions = PositionalEmbedding(
+                config.positional_embedding, width, grid, self.num_prefix_tokens
+            )
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(
+            EncoderLayer(
+                width,
+                config.num_heads,
+                config.mlp_ratio,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                drop_path=rate,
+                residual=config.residual,
+            )
+            for rate in config.drop_path_rates
+        )
+        self.norm = nn.LayerNorm(width)
+        self.pool = None if config.class_token else SequencePooling(width)
+        self.head: nn.Module = nn.Identity()
+        self.apply(_initialise)
+        self.reset_classifier(config.num_classes)
+
+        height, _ = self.tokenizer.grid_size(*config.height_width)
+        reduction = max(1, config.height_width[0] // height)
+        self.feature_info = [
+            {"module": f"blocks.{i}", "num_chs": width, "reduction": reduction}
+            for i in range(config.depth)
+        ]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pictures to tokens with their positions: ``[B, C, H, W] -> [B, N, D]``."""
+        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
+        x = self.class_token(self.tokenizer(x))
+        if self.positions is not None:
+            x = self.positions(x, grid)
+        return self.dropout(x)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The encoder's normalised tokens: ``[B, C, H, W] -> [B, N, D]``."""
+        x = self.embed(x)
+        for block in self.blocks:
+            x = self._run(block, x)
+        return self.norm(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Tokens ``[B, N, D]`` to logits ``[B, K]``, or to the pooled ``[B, D]`` before them."""
+        x = x[:, 0] if self.pool is None else self.pool(x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.grad_checkpointing:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The tokens after chosen layers, as timm's models give them.
+
+        ``indices`` are layers (negative ones from the end), a number of last layers, or None for
+        all. Each intermediate is ``[B, D, h, w]`` (``output_fmt="NCHW"``) or ``[B, h * w, D]``
+        (``"NLC"``), normalised if ``norm``, paired with its prefix tokens ``[B, P, D]`` if
+        ``return_prefix_tokens``. Returns ``(final tokens, intermediates)``, or the intermediates.
+        """
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"output_fmt must be 'NCHW' or 'NLC', got {output_fmt!r}")
+        wanted = _layer_indices(indices, len(self.blocks))
+        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
+        x = self.embed(x)
+        intermediates: list[Any] = []
+        for i, block in enumerate(self.blocks):
+            if stop_early and i > max(wanted):
+                break
+            x = self._run(block, x)
+            if i in wanted:
+                tokens = self.norm(x) if norm else x
+                prefix = tokens[:, : self.num_prefix_tokens]
+                tokens = tokens[:, self.num_prefix_tokens :]
+                if output_fmt == "NCHW":
+                    tokens = tokens.transpose(1, 2).unflatten(2, grid).contiguous()
+                intermediates.append((tokens, prefix) if return_prefix_tokens else tokens)
+        return intermediates if intermediates_only else (self.norm(x), intermediates)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop the layers above the chosen ones, and what else the features do not need."""
+        wanted = _layer_indices(indices, len(self.blocks))
+        self.blocks = self.blocks[: max(wanted) + 1]
+        if prune_norm:
+            self.norm = nn.Identity()  # type: ignore[assignment]
+        if prune_head:
+            self.pool = None
+            self.reset_classifier(0)
+        return wanted
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear map, or an identity when there are no classes."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the model a new classifier; 0 classes leave the pooled features ``[B, D]``."""
+        if global_pool is not None:
+            raise ValueError(f"the pooling is the family's own, global_pool={global_pool!r} is not")
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        _initialise(self.head)
+        parameter = next(self.parameters())
+        self.head.to(parameter.device, parameter.dtype)
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters of two and more dimensions that take no decay: positions and class token."""
+        names = {"positions.table", "class_token.token"}
+        return names & {name for name, _ in self.named_parameters()}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Regular expressions that sort parameters into layers, for layer-wise learning rates."""
+        return {
+            "stem": r"^(tokenizer|class_token|positions)",
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^(norm|pool)", (99999,))],
+        }
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each layer in the backward pass instead of keeping its activations."""
+        self.grad_checkpointing = enable
+
+
+def _initialise(module: nn.Module) -> None:
+    """Linear maps: truncated normal 0.02, bias 0; the rest comes right from its own constructor."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _layer_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]:
+    """Layer numbers from what timm's callers pass: None for all, an int for that many last ones."""
+    if indices is None:
+        return list(range(depth))
+    if isinstance(indices, int):
+        indices = range(depth - indices, depth)
+    wanted = [i + depth if i < 0 else i for i in indices]
+    if not wanted or not all(0 <= i < depth for i in wanted):
+        raise ValueError(f"indices must name layers among {depth}, got {list(indices)}")
+    return sorted(wanted)

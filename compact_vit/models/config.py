@@ -1,0 +1,164 @@
+"""What a compact transformer is made of, and the grammar of its names. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import UsageError, unknown
+
+FAMILIES = ("vit_lite", "cvt", "cct")
+POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
+RESIDUAL_FORMS = ("published", "pre_norm")
+
+#: depth -> (heads, MLP ratio, width), the published sizes (arXiv 2104.05704, table 12)
+SIZES = {
+    2: (2, 1.0, 128),
+    4: (2, 1.0, 128),
+    6: (4, 2.0, 256),
+    7: (4, 2.0, 256),
+    8: (4, 2.0, 256),
+    14: (6, 3.0, 384),
+}
+
+#: What a published name's data set suffix says about the number of classes.
+_SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
+
+_NAME = re.compile(
+    r"(?P<family>vit_lite|vit|cvt|cct)_(?P<depth>\d+)_(?P<kernel>\d+)(?:x(?P<convs>\d+))?"
+    r"(?:_(?P<size>\d+))?(?P<sine>_sine)?(?:_(?P<classes>c100|c10|fl))?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One compact transformer, whole: its size, its tokenizer, its input and its regularisation."""
+
+    family: str
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    embed_dim: int
+    kernel_size: int
+    """Side of a patch (ViT-Lite, CVT) or of the tokenizer's convolutions (CCT), in pixels."""
+    num_convs: int = 0
+    """Convolutions of the tokenizer; 0 for patches."""
+    num_classes: int = 10
+    """Outputs of the classifier; 0 gives the pooled features themselves."""
+    img_size: int | tuple[int, int] = 32
+    """Side, or height and width, of the pictures in pixels."""
+    in_chans: int = 3
+    positional_embedding: str = "learnable"
+    dropout: float = 0.0
+    attention_dropout: float = 0.1
+    drop_path: float = 0.1
+    """Stochastic depth of the last layer; it rises linearly from 0 at the first."""
+    residual: str = "published"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.img_size, list):  # as JSON brings it
+            object.__setattr__(self, "img_size", tuple(self.img_size))
+        _check(self)
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """``img_size`` as height and width in pixels."""
+        size = self.img_size
+        return (size, size) if isinstance(size, int) else size
+
+    @property
+    def class_token(self) -> bool:
+        """Whether a class token is read out (ViT-Lite) rather than sequence pooling."""
+        return self.family == "vit_lite"
+
+    @property
+    def drop_path_rates(self) -> tuple[float, ...]:
+        """Stochastic depth of each layer, from 0 at the first to ``drop_path`` at the last."""
+        last = max(1, self.depth - 1)
+        return tuple(self.drop_path * i / last for i in range(self.depth))
+
+
+def _check(config: ModelConfig) -> None:
+    """Refuse what cannot be built, naming the field."""
+
+    def need(ok: bool, field: str, wanted: str) -> None:
+        if not ok:
+            raise UsageError(f"{field} must be {wanted}, got {getattr(config, field)!r}")
+
+    for field, choices in (
+        ("family", FAMILIES),
+        ("positional_embedding", POSITIONAL_EMBEDDINGS),
+        ("residual", RESIDUAL_FORMS),
+    ):
+        if getattr(config, field) not in choices:
+            raise unknown(field, str(getattr(config, field)), choices)
+    for field in ("depth", "num_heads", "embed_dim", "kernel_size", "in_chans"):
+        need(_whole(getattr(config, field), 1), field, "a whole number of at least 1")
+    need(_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
+    patches = config.family != "cct"
+    wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
+    need(_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
+    need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
+    need(_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
+    for field in ("dropout", "attention_dropout", "drop_path"):
+        value = getattr(config, field)
+        need(_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
+    size = config.img_size if isinstance(config.img_size, tuple) else (config.img_size,) * 2
+    least = config.kernel_size if patches else 1
+    fits = len(size) == 2 and all(_whole(s, least) for s in size)
+    need(fits, "img_size", f"a side or (height, width) of at least {least} pixels")
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def named_models() -> list[str]:
+    """The members that have a builder of their own, in the order of the families."""
+    patch = [f"{f}_{d}_{p}" for f in FAMILIES[:2] for d in (2, 4, 6, 7, 8) for p in (4, 8, 16)]
+    return patch + [f"cct_{d}_{c}" for d in SIZES for c in ("3x1", "3x2", "7x2")]
+
+
+def config_from_name(name: str, **options: Any) -> ModelConfig:
+    """The configuration of any well-formed name: ``vit_lite_L_P``, ``cvt_L_P`` or ``cct_L_PxC``.
+
+    The published implementation's names are understood too, with what they imply:
+    ``cct_7_3x1_32_sine_c100`` is ``cct_7_3x1`` at 32 px with sine positions and 100 classes. An
+    option of None stands for the name's own value. Raises ``UsageError`` for a name outside the
+    grammar and for an unknown or impossible option.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or (match["convs"] is None) == (match["family"] == "cct"):
+        raise unknown("model", name, named_models())
+    if int(match["depth"]) not in SIZES:
+        depths = ", ".join(map(str, SIZES))
+        raise UsageError(f"unknown model {name!r}: its depth must be one of {depths}")
+    num_heads, mlp_ratio, embed_dim = SIZES[int(match["depth"])]
+    values: dict[str, Any] = {
+        "family": "vit_lite" if match["family"] == "vit" else match["family"],
+        "depth": int(match["depth"]),
+        "num_heads": num_heads,
+        "mlp_ratio": mlp_ratio,
+        "embed_dim": embed_dim,
+        "kernel_size": int(match["kernel"]),
+        "num_convs": int(match["convs"] or 0),
+        # kernels of 7 pixels and more were made for pictures of 224
+        "img_size": int(
+            match["size"] or (224 if match["convs"] and int(match["kernel"]) >= 7 else 32)
+        ),
+        "positional_embedding": "sine" if match["sine"] else "learnable",
+        "num_classes": _SUFFIX_CLASSES.get(match["classes"], 10),
+    }
+    known = [field.name for field in fields(ModelConfig)]
+    for option, value in options.items():
+        if option not in known:
+            raise unknown("model option", option, known)
+        if value is not None:
+            values[option] = value
+    return ModelConfig(**values)

@@ -1,0 +1,179 @@
+"""Checkpoints in the layout of the published implementation (SHI-Labs/Compact-Transformers)."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from ..layers import PositionalEmbedding, resize_positions, sine_positions
+from .compact import CompactTransformer
+
+#: published key -> ours, first match wins
+_RENAMES = (
+    (r"tokenizer\.conv_layers\.(\d+)\.0\.", r"tokenizer.convs.\1."),
+    (r"classifier\.positional_emb$", "positions.table"),
+    (r"classifier\.class_emb$", "class_token.token"),
+    (r"classifier\.attention_pool\.", "pool.attention."),
+    (r"classifier\.blocks\.(\d+)\.pre_norm\.", r"blocks.\1.norm1."),
+    (r"classifier\.blocks\.(\d+)\.self_attn\.", r"blocks.\1.attn."),
+    (r"classifier\.blocks\.(\d+)\.norm1\.", r"blocks.\1.norm2."),
+    (r"classifier\.blocks\.(\d+)\.linear([12])\.", r"blocks.\1.mlp.fc\2."),
+    (r"classifier\.norm\.", "norm."),
+    (r"classifier\.fc\.", "head."),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading changed on the way: nothing, resized positions, a head left as it was."""
+
+    positions_resized: tuple[tuple[int, int], tuple[int, int]] | None = None
+    """Token grids, the checkpoint's and the model's, where positions were interpolated."""
+    head_changed: tuple[int, int] | None = None
+    """Numbers of classes, the checkpoint's and the model's, where the model's own head was kept."""
+
+
+def load_reference_state_dict(
+    model: CompactTransformer,
+    state: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    grid_size: tuple[int, int] | None = None,
+) -> LoadReport:
+    """Fill ``model`` from a checkpoint of the published layout, or from the path of one.
+
+    Strict: a key too many, a key missing or a shape that differs is a ``UsageError`` and leaves
+    the model as it was, with two exceptions, both reported: a learnt position table of another
+    token grid is interpolated (the class token's apart; ``grid_size`` names the checkpoint's grid
+    if it is not square), and a head of another number of classes is left out. A sine table of
+    another grid is the model's own. ``module.`` and ``_orig_mod.`` prefixes are stripped; files are
+    read with ``weights_only``.
+    """
+    if not isinstance(state, Mapping):
+        state = read_state_dict(state)
+    renamed = {_rename(model, key): value for key, value in _unwrapped(state).items()}
+    own = model.state_dict()
+    resized = _fit_positions(model, renamed, grid_size)
+    changed = None
+    if model.num_classes and "head.weight" in renamed:
+        theirs = len(renamed["head.weight"])
+        if theirs != model.num_classes:
+            changed = (theirs, model.num_classes)
+    elif "head.weight" in renamed:
+        changed = (len(renamed["head.weight"]), 0)
+    if changed:
+        for key in ("head.weight", "head.bias"):
+            renamed.pop(key, None)
+            if key in own:
+                renamed[key] = own[key]
+    _check_keys(renamed, own)
+    model.load_state_dict(renamed)
+    return LoadReport(positions_resized=resized, head_changed=changed)
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file, read with ``weights_only``: no code in it is run."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"no checkpoint at {os.fspath(path)!r}: give the path of a file") from None
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        ValueError,
+    ) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UsageError(
+            f"{os.fspath(path)!r} is not a checkpoint of plain tensors ({reason})"
+        ) from None
+    for key in ("state_dict", "model"):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+    return checkpoint
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The state without the prefixes that DataParallel and torch.compile put before each key."""
+    clean = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): v for key, v in state.items()}
+    for key, value in clean.items():
+        if not isinstance(value, Tensor):
+            raise UsageError(
+                f"checkpoint entry {key!r} must be a tensor, got {type(value).__name__}"
+            )
+    return clean
+
+
+def _rename(model: CompactTransformer, key: str) -> str:
+    for pattern, ours in _RENAMES:
+        new, count = re.subn("^" + pattern, ours, key)
+        if count:
+            # patches are one projection here, and the one convolution of the list there
+            return new if model.config.num_convs else new.replace("convs.0.", "proj.")
+    return key
+
+
+def _fit_positions(
+    model: CompactTransformer, state: dict[str, Tensor], old: tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Bring the table of ``state`` to the model's grid; returns both grids if it had to."""
+    table, positions = state.get("positions.table"), model.positions
+    if table is None or not isinstance(positions, PositionalEmbedding):
+        return None
+    if table.dim() != 3 or table.shape[2] != positions.embed_dim:
+        return None  # not a table of this width: the strict check names it
+    if positions.kind == "sine":
+        _keep_sine(state, table, positions)
+        return None
+    prefix, new = positions.num_prefix_tokens, positions.grid_size
+    if old is None and table.shape == positions.table.shape:
+        return None
+    tokens = table.shape[1] - prefix
+    side = math.isqrt(max(0, tokens))
+    old = old or (side, side)
+    if old[0] * old[1] != tokens or tokens < 1:
+        raise UsageError(
+            f"the checkpoint's {tokens} positions do not fill a grid of {old[0]}x{old[1]}: "
+            "pass grid_size=(height, width) in tokens"
+        )
+    if old == new:
+        return None
+    state["positions.table"] = resize_positions(table, old, new, prefix)
+    return old, new
+
+
+def _keep_sine(state: dict[str, Tensor], table: Tensor, positions: PositionalEmbedding) -> None:
+    """A sine table says nothing the model does not know, so its own stays, whatever the grid.
+
+    The published ``*_sine`` builders of CCT and CVT made learnt tables by mistake: those are named.
+    """
+    if not torch.allclose(table, sine_positions(table.shape[1], table.shape[2]), atol=1e-3):
+        raise UsageError(
+            "the checkpoint's positions are learnt, not sine: "
+            "build the model with positional_embedding='learnable'"
+        )
+    state["positions.table"] = positions.table.detach()
+
+
+def _check_keys(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Name the first thing in which the checkpoint is not this model's."""
+    problems = [f"lacks {key}" for key in own if key not in state]
+    problems += [f"has {key}, which the model lacks" for key in state if key not in own]
+    problems += [
+        f"has {key} of shape {list(state[key].shape)}, the model {list(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more differences)" if len(problems) > 1 else ""
+        raise UsageError(f"the checkpoint is of another model: it {problems[0]}{more}")
