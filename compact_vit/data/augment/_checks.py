@@ -1,0 +1,77 @@
+"""Checks of what a caller gives; each failure names the field, the wanted and the got.
+
+B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...errors import UsageError
+
+
+def require(fulfilled: bool, field: str, wanted: str, got: object) -> None:
+    """Raise the ``UsageError`` that says so unless ``fulfilled``."""
+    if not fulfilled:
+        raise UsageError(f"{field} must be {wanted}, got {got!r}")
+
+
+def require_number(field: str, value: float, low: float, high: float = math.inf) -> None:
+    """Require a finite number in [low, high]."""
+    wanted = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number >= {low:g}"
+    require(_is_number(value) and low <= value <= high, field, wanted, value)
+
+
+def require_whole(field: str, value: int, low: int) -> None:
+    """Require an int of at least ``low``."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
+    require(whole, field, f"a whole number >= {low}", value)
+
+
+def require_interval(
+    field: str, value: Sequence[float], low: float, high: float = math.inf
+) -> None:
+    """Require a pair (a, b) with low < a <= b <= high."""
+    pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
+    wanted = f"a pair (a, b) with {low:g} < a <= b" + (f" <= {high:g}" if high < math.inf else "")
+    require(pair and low < value[0] <= value[1] <= high, field, wanted, value)
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def require_pictures(images: Tensor, generator: torch.Generator) -> None:
+    """Require a non-empty uint8 ``[B,C,H,W]`` with C 1 or 3, and a generator on its device.
+
+    Like all these checks it looks at no value, so a GPU is not waited for.
+    """
+    right = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3)
+    wanted = "a non-empty uint8 batch [B, C, H, W] with 1 or 3 channels"
+    _require_batch(right, wanted, images, generator)
+
+
+def require_floats(images: Tensor, generator: torch.Generator) -> None:
+    """Require a non-empty floating point ``[B,C,H,W]`` and a generator on its device."""
+    right = images.is_floating_point() and images.dim() == 4
+    _require_batch(right, "a non-empty float batch [B, C, H, W]", images, generator)
+
+
+def _require_batch(right: bool, wanted: str, images: Tensor, generator: torch.Generator) -> None:
+    if not (right and len(images)):
+        raise UsageError(f"images must be {wanted}, got {described(images)}")
+    if generator.device.type != images.device.type:
+        raise UsageError(
+            f"generator must live on the images' device {images.device}, got {generator.device}; "
+            f"make it with torch.Generator({images.device.type!r})"
+        )
+
+
+def described(tensor: Tensor) -> str:
+    """The type and shape of a tensor, as in ``uint8 [128, 3, 32, 32]``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,127 @@
+"""Every named data set, loaded whole: uint8 pictures, labels, class names and statistics.
+
+Letters: N pictures, C channels, H and W the height and width.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from .catalog import DatasetInfo, dataset_info
+from .pictures import DataSplits, Pictures, channel_sums, height_width, resize, statistics
+
+__all__ = ["DataSplits", "Pictures", "load_dataset", "stratified_split"]
+
+#: the digits have no official test part: this seed draws the fifth that serves as one
+_DIGITS_SEED = 0
+
+
+def load_dataset(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    download: bool = True,
+) -> DataSplits:
+    """Load a data set of the catalogue, its pictures resized to ``img_size`` (pixels).
+
+    ``img_size`` is a side or (height, width); None is the data set's own default. ``data_dir``
+    holds the pictures of ``folder`` and the archives of the others (None: ``$COMPACT_VIT_DATA``,
+    else ``~/.cache/compact_vit/data``); ``digits`` needs none. An archive that is not there is
+    downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged.
+    """
+    info = dataset_info(name)
+    size = height_width(info.img_size if img_size is None else img_size)
+    if name == "digits":
+        splits = _digits(size)
+    elif name == "folder":
+        from .folder import load_folder
+
+        if data_dir is None:
+            raise UsageError(
+                "data set 'folder': wanted --data-dir, a folder with train/<class>/ and"
+                " test/<class>/ or val/<class>/ in it, got none"
+            )
+        splits = load_folder(data_dir, size)
+    else:
+        from .archives import load_archive
+
+        root = Path(data_dir or os.environ.get("COMPACT_VIT_DATA") or "~/.cache/compact_vit/data")
+        splits = load_archive(info, root.expanduser(), size, download)
+    return _checked(info, splits)
+
+
+def _digits(size: tuple[int, int]) -> DataSplits:
+    from sklearn.datasets import load_digits
+
+    bundled = load_digits()
+    values = np.rint(bundled.images * (255 / 16)).astype(np.uint8)  # [N,H,W], published as 0..16
+    images = resize(torch.from_numpy(values)[:, None], size)  # [N,1,H,W]
+    labels = torch.from_numpy(bundled.target).long()
+    train, test = stratified_split(labels, 0.2, _DIGITS_SEED)
+    mean, std = statistics(channel_sums(images[train]), len(train) * size[0] * size[1])
+    return DataSplits(
+        train=Pictures(images[train], labels[train]),
+        test=Pictures(images[test], labels[test]),
+        val=None,
+        classes=tuple("0123456789"),
+        mean=mean,
+        std=std,
+    )
+
+
+def _checked(info: DatasetInfo, splits: DataSplits) -> DataSplits:
+    """``splits``, when every picture has a label and every label a class."""
+    last = len(splits.classes) - 1
+    for part, pictures in (("train", splits.train), ("test", splits.test), ("val", splits.val)):
+        if pictures is None:
+            continue
+        images, labels = pictures.images, pictures.labels
+        if not 0 < len(images) == len(labels):
+            raise UsageError(
+                f"{info.title}: wanted as many labels as pictures in its {part} part,"
+                f" got {len(images)} pictures and {len(labels)} labels"
+            )
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high > last:
+            raise UsageError(
+                f"{info.title}: wanted labels from 0 to {last} in its {part} part,"
+                f" got {low if low < 0 else high}"
+            )
+    return splits
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices, ascending, of the part kept and of the ``fraction`` held out, alike in every class.
+
+    ``labels int64 [N]`` -> two disjoint ``int64`` vectors that together hold 0..N-1.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if not 0 < fraction < 1:
+        raise UsageError(f"held-out fraction: wanted a number between 0 and 1, got {fraction}")
+    present, counts = labels.unique(return_counts=True)
+    if len(labels) and int(counts.min()) < 2:
+        raise UsageError(
+            f"held-out fraction: wanted at least 2 pictures of every class,"
+            f" got 1 of class {int(present[counts.argmin()])}"
+        )
+    try:
+        kept, held = train_test_split(
+            np.arange(len(labels)),
+            test_size=fraction,
+            random_state=seed % 2**32,
+            stratify=labels.numpy(),
+        )
+    except ValueError as error:
+        raise UsageError(
+            f"held-out fraction: {fraction} of {len(labels)} pictures cannot hold every one of"
+            f" {len(present)} classes: choose another ({' '.join(str(error).split())})"
+        ) from None
+    return torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))

@@ -1,0 +1,95 @@
+"""Pictures in memory: the containers every data set is loaded into, their size, their statistics.
+
+Letters: N pictures, C channels, H and W the height and width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import UsageError
+
+#: elements handled at a time, so that a pass over a large set stays within a few megabytes
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures ``uint8 [N,C,H,W]`` and their labels ``int64 [N]``.
+
+    The pictures may be a read-only view of a file: copy before writing into them.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A loaded data set; ``mean`` and ``std`` per channel, of pictures scaled to 0..1."""
+
+    train: Pictures
+    test: Pictures
+    val: Pictures | None
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def height_width(img_size: int | tuple[int, int]) -> tuple[int, int]:
+    """``(height, width)`` in pixels, of a side or of a pair."""
+    pair = tuple(img_size) if isinstance(img_size, (tuple, list)) else (img_size, img_size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+        raise UsageError(
+            f"img_size: wanted a positive number of pixels, or height and width, got {img_size!r}"
+        )
+    return pair
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale ``uint8 [N,C,h,w]`` until it covers ``size``, then crop its centre to ``[N,C,H,W]``.
+
+    Antialiased bilinear; pictures that have the size already come back as they are.
+    """
+    h, w = images.shape[-2:]
+    height, width = size
+    if (h, w) == (height, width):
+        return images
+    scale = max(height / h, width / w)
+    covering = max(height, round(h * scale)), max(width, round(w * scale))
+    top, left = round((covering[0] - height) / 2), round((covering[1] - width) / 2)
+    out = images.new_empty((*images.shape[:2], height, width))
+    step = max(1, _CHUNK // max(images[:1].numel(), out[:1].numel(), 1))
+    for source, target in zip(images.split(step), out.split(step), strict=True):
+        # in floating point: the integer kernel rounds after either direction, and upwards
+        scaled = interpolate(source.float(), covering, mode="bilinear", antialias=True)
+        target.copy_(scaled[..., top : top + height, left : left + width].round_())
+    return out
+
+
+def channel_sums(images: Tensor) -> Tensor:
+    """Sum and sum of squares of every channel: ``uint8 [N,C,H,W]`` -> ``int64 [2,C]``, exact."""
+    total = torch.zeros(2, images.shape[1], dtype=torch.int64)
+    for chunk in images.split(max(1, _CHUNK // max(images[:1].numel(), 1))):
+        values = chunk.double()  # exact: every sum of a chunk stays far below 2**53
+        total[0] += values.sum((0, 2, 3)).long()
+        total[1] += values.square_().sum((0, 2, 3)).long()
+    return total
+
+
+def statistics(sums: Tensor, pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and (population) standard deviation per channel in 0..1, of ``channel_sums``.
+
+    A channel without any variation gets a deviation of 1, so that dividing by it is harmless.
+    """
+    mean, square = sums.double() / pixels / torch.tensor([[255.0], [255.0**2]]).double()
+    std = (square - mean.square()).clamp(min=0).sqrt()
+    std[std < 1e-6] = 1.0
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,218 @@
+"""A user's own folder: what is read, what is refused, and the pack that is kept of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from compact_vit.data.datasets import load_dataset
+from compact_vit.errors import UsageError
+
+
+def refusal(folder) -> str:
+    """The one line that loading ``folder`` fails with."""
+    with pytest.raises(UsageError) as caught:
+        load_dataset("folder", data_dir=folder)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def paint(path, level: int = 0, size: tuple[int, int] = (32, 32)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (level, level, level)).save(path)
+
+
+# --- what is read
+
+
+def test_folder_is_read_whole(picture_folder):
+    splits = load_dataset("folder", data_dir=picture_folder)
+    assert splits.classes == ("blue", "green", "red")
+    assert splits.train.images.shape == (36, 3, 32, 32)
+    assert splits.train.labels.tolist() == [0] * 12 + [1] * 12 + [2] * 12
+    assert splits.test.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert splits.val is None
+    # the channel that a class is painted in is the brightest of every picture
+    assert torch.equal(splits.test.images.float().mean((2, 3)).argmax(1), 2 - splits.test.labels)
+
+
+def test_pictures_of_the_right_size_keep_every_byte(picture_folder):
+    splits = load_dataset("folder", data_dir=picture_folder)
+    with Image.open(picture_folder / "train" / "blue" / "00.png") as image:
+        wanted = np.asarray(image)  # [H,W,C]
+    assert np.array_equal(splits.train.images[0].permute(1, 2, 0), wanted)
+
+
+def test_statistics_are_those_of_the_training_pictures(picture_folder):
+    splits = load_dataset("folder", data_dir=picture_folder)
+    values = splits.train.images.double() / 255
+    assert splits.mean == pytest.approx(values.mean((0, 2, 3)).tolist(), abs=1e-9)
+    assert splits.std == pytest.approx(values.std((0, 2, 3), correction=0).tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("source", [(64, 48), (48, 100), (20, 30), (33, 32)])
+@pytest.mark.parametrize("size", [32, (16, 24)])
+def test_resizing_covers_and_crops_the_centre(tmp_path, source, size):
+    from torchvision.transforms.v2 import functional
+
+    height, width = (size, size) if isinstance(size, int) else size
+    rows, columns = np.mgrid[: source[0], : source[1]]
+    pixels = np.stack([rows * 2, columns * 2, rows + columns], -1).astype(np.uint8)
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.fromarray(pixels).save(tmp_path / part / name / "x.png")
+    got = load_dataset("folder", data_dir=tmp_path, img_size=size).train.images[0]
+    scale = max(height / source[0], width / source[1])
+    covering = [round(source[0] * scale), round(source[1] * scale)]
+    whole = torch.from_numpy(pixels).permute(2, 0, 1).float()
+    wanted = functional.resize(whole, covering, antialias=True)
+    wanted = functional.center_crop(wanted, [height, width])
+    # a crop begins at half a pixel here, at a whole one there: up to one pixel's slope
+    assert (got - wanted)[:, 1:-1, 1:-1].abs().max() <= 2 / scale + 1
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_either_name_serves_as_test_part(picture_folder, part):
+    wanted = load_dataset("folder", data_dir=picture_folder).test
+    (picture_folder / "test").rename(picture_folder / part)
+    splits = load_dataset("folder", data_dir=picture_folder)
+    assert torch.equal(splits.test.images, wanted.images)
+    assert splits.val is None
+
+
+def test_val_beside_test_validates(picture_folder):
+    paint(picture_folder / "val" / "green" / "one.png", 7)
+    splits = load_dataset("folder", data_dir=picture_folder)
+    assert len(splits.test) == 12
+    assert splits.val is not None
+    assert splits.val.labels.tolist() == [1]
+    assert splits.val.images.unique().tolist() == [7]
+
+
+def test_nested_hidden_and_other_files(tmp_path):
+    for part in ("train", "test"):
+        for name in "ab":
+            paint(tmp_path / part / name / "deep" / "er" / "X.PNG", 10)
+            paint(tmp_path / part / name / "y.Jpeg", 20)
+            paint(tmp_path / part / name / ".hidden.png", 250)
+            paint(tmp_path / part / name / ".cache" / "z.png", 250)
+            (tmp_path / part / name / "notes.txt").write_text("no picture")
+        paint(tmp_path / part / ".ipynb_checkpoints" / "z.png", 250)
+    splits = load_dataset("folder", data_dir=tmp_path)
+    assert splits.classes == ("a", "b")
+    assert splits.train.images.amax((1, 2, 3)).tolist() == [10, 20] * 2
+
+
+def test_every_format_and_mode(tmp_path):
+    """One grey of 100 in many guises, and always read as that."""
+    guises = {
+        "grey.png": Image.new("L", (32, 32), 100),
+        "colour.bmp": Image.new("RGB", (32, 32), (100, 100, 100)),
+        "colour.ppm": Image.new("RGB", (32, 32), (100, 100, 100)),
+        "colour.webp": Image.new("RGB", (32, 32), (100, 100, 100)),
+        "alpha.png": Image.new("RGBA", (32, 32), (100, 100, 100, 200)),
+        "palette.gif": Image.new("RGB", (32, 32), (100, 100, 100)).quantize(4),
+        "print.tif": Image.new("CMYK", (32, 32), (155, 155, 155, 0)),
+        "deep.tiff": Image.fromarray(np.full((32, 32), 100 * 257, np.uint16)),
+        "deep.png": Image.fromarray(np.full((32, 32), 100 * 257, np.uint16)),
+        "camera.jpg": Image.new("YCbCr", (32, 32), (100, 128, 128)),
+    }
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / part / name).mkdir(parents=True)
+            for file, image in guises.items():
+                image.save(tmp_path / part / name / file)
+    images = load_dataset("folder", data_dir=tmp_path).train.images
+    assert len(images) == 2 * len(guises)
+    assert (images.int() - 100).abs().max() <= 1
+
+
+def test_camera_orientation_is_applied(tmp_path):
+    upright = np.zeros((32, 32, 3), np.uint8)
+    upright[:16] = 255  # sky above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise when shown
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / part / name).mkdir(parents=True)
+            lying = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+            lying.save(tmp_path / part / name / "x.png", exif=exif)
+    images = load_dataset("folder", data_dir=tmp_path).train.images
+    assert np.array_equal(images[0].permute(1, 2, 0), upright)
+
+
+def test_thousands_of_classes(tmp_path):
+    for part in ("train", "test"):
+        for i in range(2000):
+            (tmp_path / part / f"{i:05d}").mkdir(parents=True)
+    paint(tmp_path / "one.ppm")
+    for part in ("train", "test"):
+        for i in range(2000):
+            os.link(tmp_path / "one.ppm", tmp_path / part / f"{i:05d}" / "x.ppm")
+    splits = load_dataset("folder", data_dir=tmp_path, img_size=4)
+    assert splits.test.labels.tolist() == list(range(2000))
+
+
+# --- what is refused
+
+
+def test_no_folder_given_or_there(tmp_path):
+    assert "wanted --data-dir" in refusal(None)
+    assert f"{tmp_path / 'nowhere'} does not exist" in refusal(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    assert f"{tmp_path / 'file'} is not a folder" in refusal(tmp_path / "file")
+
+
+def test_missing_parts(picture_folder):
+    shutil.rmtree(picture_folder / "test")
+    assert "wanted test/<class>/ or val/<class>/ in it, found train/" in refusal(picture_folder)
+    (picture_folder / "train").rename(picture_folder / "training")
+    said = refusal(picture_folder)
+    assert "wanted train/<class>/ in it, found training/" in said
+
+
+def test_unknown_class(picture_folder):
+    (picture_folder / "test" / "red").rename(picture_folder / "test" / "rde")
+    said = refusal(picture_folder)
+    assert str(picture_folder / "test" / "rde") in said
+    assert "'rde' is not a class of train/" in said
+    assert "'red'" in said
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_empty_class(picture_folder, part):
+    empty = picture_folder / part / "green"
+    shutil.rmtree(empty)
+    empty.mkdir()
+    (empty / "Thumbs.db").write_text("")
+    assert f"class folder {empty}: wanted pictures" in refusal(picture_folder)
+
+
+def test_too_few_classes(tmp_path):
+    paint(tmp_path / "train" / "images" / "cat" / "x.png")
+    paint(tmp_path / "test" / "images" / "cat" / "x.png")
+    assert "two or more classes, found images" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "test" / "images")
+    paint(tmp_path / "train" / "b" / "x.png")
+    assert f"{tmp_path / 'test'}: wanted" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 20, 300])
+def test_unreadable_picture(picture_folder, cache, keep):
+    broken = picture_folder / "train" / "red" / "09.png"
+    broken.write_bytes(broken.read_bytes()[:keep])
+    assert f"cannot read the picture {broken}: " in refusal(picture_folder)
+    assert list(cache.iterdir()) == []
+
+
+def test_floating_point_picture(picture_folder):
+    path = picture_folder / "train" / "red" / "deep.tiff"
+    Image.fromarray(np.ones((32, 32), np.float32)).save(path)
+    assert "floating-point" in refusal(picture_folder)

@@ -1,0 +1,161 @@
+"""The batch loader: every picture once an epoch, in an order that can be taken up again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compact_vit.data.loader import BatchLoader
+from compact_vit.data.pictures import Pictures
+from compact_vit.errors import UsageError
+
+
+def numbered(count: int = 23) -> Pictures:
+    """Pictures that show their number, which is also their label."""
+    labels = torch.arange(count)
+    return Pictures(labels.byte()[:, None, None, None].expand(-1, 3, 2, 2).contiguous(), labels)
+
+
+def shuffled(seed: int = 0, drop_last: bool = False) -> BatchLoader:
+    generator = torch.Generator().manual_seed(seed)
+    return BatchLoader(numbered(), 5, shuffle=True, generator=generator, drop_last=drop_last)
+
+
+def epoch(loader: BatchLoader) -> list[list[int]]:
+    return [labels.tolist() for _, labels in loader]
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return [label for batch in batches for label in batch]
+
+
+def test_in_order():
+    loader = BatchLoader(numbered(7), 3, shuffle=False, generator=None)
+    assert len(loader) == 3
+    assert epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_batches_are_pictures_with_their_labels():
+    for images, labels in shuffled():
+        assert images.dtype == torch.uint8
+        assert images.shape == (len(labels), 3, 2, 2)
+        assert labels.dtype == torch.int64
+        assert torch.equal(images[:, 2, 1, 0].long(), labels)
+
+
+def test_shuffled_epoch_holds_every_picture_once():
+    loader = shuffled()
+    one, two = epoch(loader), epoch(loader)
+    assert [len(batch) for batch in one] == [5, 5, 5, 5, 3]
+    assert sorted(flat(one)) == sorted(flat(two)) == list(range(23))
+    assert one != two
+    assert flat(one) != list(range(23))
+
+
+def test_order_is_the_generators_permutation():
+    loader, generator = shuffled(seed=4), torch.Generator().manual_seed(4)
+    for _ in range(2):
+        assert flat(epoch(loader)) == torch.randperm(23, generator=generator).tolist()
+
+
+def test_drop_last():
+    loader = shuffled(drop_last=True)
+    batches = epoch(loader)
+    assert len(loader) == len(batches) == 4
+    assert all(len(batch) == 5 for batch in batches)
+    assert len(set(flat(batches))) == 20
+    assert flat(batches) != flat(epoch(loader))
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("stop", [0, 1, 2, 4])
+def test_resumed_in_the_middle_of_an_epoch(stop, drop_last):
+    whole = shuffled(drop_last=drop_last)
+    wanted = [epoch(whole) for _ in range(3)]
+
+    first = shuffled(drop_last=drop_last)
+    assert epoch(first) == wanted[0]
+    batches = iter(first)
+    seen = [next(batches)[1].tolist() for _ in range(stop)]
+    state, random = first.state_dict(), first._generator.get_state()
+
+    second = shuffled(seed=99, drop_last=drop_last)
+    second.load_state_dict(state)
+    second._generator.set_state(random)
+    rest = epoch(second)
+    assert seen + rest == wanted[1]
+    assert epoch(second) == wanted[2]
+
+
+def test_state_survives_a_checkpoint(tmp_path):
+    loader = shuffled()
+    next(iter(loader))
+    torch.save(loader.state_dict(), tmp_path / "state.pt")
+    other = shuffled(seed=1)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert len(flat(epoch(other))) == 18
+
+
+def test_state_between_epochs_starts_a_new_one():
+    loader = shuffled()
+    epoch(loader)
+    other = shuffled(seed=5)
+    other.load_state_dict(loader.state_dict())
+    assert epoch(other) == epoch(shuffled(seed=5))
+
+
+def test_state_after_the_last_batch_has_nothing_left():
+    loader = shuffled()
+    for _ in loader:
+        state = loader.state_dict()
+    assert state["position"] == 23
+    other = shuffled(seed=5)
+    other.load_state_dict(state)
+    assert epoch(other) == []
+    assert epoch(other) == epoch(shuffled(seed=5))
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_epoch_left_early_is_not_taken_up_unasked(resumed):
+    loader = shuffled()
+    next(iter(loader))
+    if resumed:
+        loader.load_state_dict(loader.state_dict())
+        next(iter(loader))
+    assert sorted(flat(epoch(loader))) == list(range(23))
+
+
+def test_state_of_another_data_set():
+    state = shuffled().state_dict()
+    loader = shuffled()
+    iter(loader)
+    state = loader.state_dict()
+    other = BatchLoader(numbered(7), 3, shuffle=False, generator=None)
+    with pytest.raises(UsageError, match=r"epoch of 23 pictures: the data set now has 7"):
+        other.load_state_dict(state)
+
+
+def test_wrong_batch_sizes():
+    with pytest.raises(UsageError, match="wanted 1 or more, got 0"):
+        BatchLoader(numbered(), 0, shuffle=False, generator=None)
+    with pytest.raises(UsageError, match="wanted at most 23"):
+        BatchLoader(numbered(), 24, shuffle=False, generator=None, drop_last=True)
+    assert len(BatchLoader(numbered(), 24, shuffle=False, generator=None)) == 1
+
+
+def test_shuffling_wants_a_generator():
+    with pytest.raises(ValueError, match="generator"):
+        BatchLoader(numbered(), 4, shuffle=True, generator=None)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("fits", [True, False])
+def test_on_an_accelerator(fits, monkeypatch):
+    monkeypatch.setattr("compact_vit.data.loader._fits", lambda images, device: fits)
+    generator = torch.Generator().manual_seed(0)
+    loader = BatchLoader(numbered(), 5, shuffle=True, generator=generator, device="cuda")
+    batches = list(loader)
+    assert all(images.is_cuda and labels.is_cuda for images, labels in batches)
+    assert all(torch.equal(images[:, 0, 0, 0].long(), labels) for images, labels in batches)
+    assert [labels.tolist() for _, labels in batches] == epoch(shuffled())
