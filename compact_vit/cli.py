@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -45,6 +46,15 @@ class Parser(argparse.ArgumentParser):
             hint = f"did you mean {near!r}?" if near else "see --help"
             self.error(f"unknown argument {word!r}: {hint}")
         return known
+
+
+def pixels(text: str) -> int | tuple[int, int]:
+    """The value of ``--img-size``: a side ``32``, or ``32x48`` for height and width."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"wanted pixels such as 32 or 32x48, got {text!r}")
+    height, width = match.groups()
+    return (int(height), int(width)) if width else int(height)
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -4,11 +4,11 @@ Letters: B batch, C channels, H x W pixels, h x w token grid, P prefix tokens (1
 ViT-Lite, else 0), N = P + h * w tokens, D width, K classes.
 """
 
-from __future__ import annotations
-
+# annotations stay objects: torch.fx copies them into its graphs, where TorchScript reads them
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -34,7 +34,7 @@ class CompactTransformer(nn.Module):
         super().__init__()
         self.config = config
         width = config.embed_dim
-        self.num_classes = config.num_classes
+        self.num_classes, self.in_chans = config.num_classes, config.in_chans
         self.embed_dim = self.num_features = self.head_hidden_size = width
         self.num_prefix_tokens = int(config.class_token)
         self.grad_checkpointing = False
@@ -67,7 +67,7 @@ class CompactTransformer(nn.Module):
             for rate in config.drop_path_rates
         )
         self.norm = nn.LayerNorm(width)
-        self.pool = None if config.class_token else SequencePooling(width)
+        self.pool: nn.Module | None = None if config.class_token else SequencePooling(width)
         self.head: nn.Module = nn.Identity()
         self.apply(_initialise)
         self.reset_classifier(config.num_classes)
@@ -91,7 +91,10 @@ class CompactTransformer(nn.Module):
         """The encoder's normalised tokens: ``[B, C, H, W] -> [B, N, D]``."""
         x = self.embed(x)
         for block in self.blocks:
-            x = self._run(block, x)
+            if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return self.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -101,11 +104,6 @@ class CompactTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
-
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        if self.grad_checkpointing:
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
 
     def forward_intermediates(
         self,
@@ -133,7 +131,7 @@ class CompactTransformer(nn.Module):
         for i, block in enumerate(self.blocks):
             if stop_early and i > max(wanted):
                 break
-            x = self._run(block, x)
+            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
             if i in wanted:
                 tokens = self.norm(x) if norm else x
                 prefix = tokens[:, : self.num_prefix_tokens]
@@ -155,7 +153,7 @@ class CompactTransformer(nn.Module):
         if prune_norm:
             self.norm = nn.Identity()  # type: ignore[assignment]
         if prune_head:
-            self.pool = None
+            self.pool = nn.Identity()
             self.reset_classifier(0)
         return wanted
 
@@ -181,8 +179,8 @@ class CompactTransformer(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Regular expressions that sort parameters into layers, for layer-wise learning rates."""
         return {
-            "stem": r"^(tokenizer|class_token|positions)",
-            "blocks": [(r"^blocks\.(\d+)", None), (r"^(norm|pool)", (99999,))],
+            "stem": r"^(?:tokenizer|class_token|positions)",  # timm reads groups as layer numbers
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^(?:norm|pool)", (99999,))],
         }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -203,8 +201,9 @@ def _layer_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]
     if indices is None:
         return list(range(depth))
     if isinstance(indices, int):
-        indices = range(depth - indices, depth)
-    wanted = [i + depth if i < 0 else i for i in indices]
+        wanted = set(range(depth - indices, depth))
+    else:
+        wanted = {i + depth if i < 0 else i for i in indices}
     if not wanted or not all(0 <= i < depth for i in wanted):
-        raise ValueError(f"indices must name layers among {depth}, got {list(indices)}")
+        raise ValueError(f"indices must name layers among {depth}, got {indices!r}")
     return sorted(wanted)

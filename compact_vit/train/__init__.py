@@ -1,0 +1,5 @@
+"""The recipe and the run: ``train(TrainConfig(...))``, the same as ``python -m compact_vit.train``."""
+
+from .._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

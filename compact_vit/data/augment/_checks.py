@@ -46,8 +46,8 @@ def _is_number(value: object) -> bool:
     return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
-def require_pictures(images: Tensor, generator: torch.Generator) -> None:
-    """Require a non-empty uint8 ``[B,C,H,W]`` with C 1 or 3, and a generator on its device.
+def require_pictures(images: Tensor, generator: torch.Generator | None) -> None:
+    """Require a non-empty uint8 ``[B,C,H,W]`` with C 1 or 3, and a generator, if any, beside it.
 
     Like all these checks it looks at no value, so a GPU is not waited for.
     """
@@ -62,10 +62,12 @@ def require_floats(images: Tensor, generator: torch.Generator) -> None:
     _require_batch(right, "a non-empty float batch [B, C, H, W]", images, generator)
 
 
-def _require_batch(right: bool, wanted: str, images: Tensor, generator: torch.Generator) -> None:
+def _require_batch(
+    right: bool, wanted: str, images: Tensor, generator: torch.Generator | None
+) -> None:
     if not (right and len(images)):
         raise UsageError(f"images must be {wanted}, got {described(images)}")
-    if generator.device.type != images.device.type:
+    if generator is not None and generator.device.type != images.device.type:
         raise UsageError(
             f"generator must live on the images' device {images.device}, got {generator.device}; "
             f"make it with torch.Generator({images.device.type!r})"

@@ -35,7 +35,7 @@ class Normalize:
         require(min(self.std) > 0, "std", "positive", self.std)
         require(self.dtype.is_floating_point, "dtype", "a floating point type", self.dtype)
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         require_pictures(images, generator)
         channels = images.shape[1]
         require(len(self.mean) == channels, "mean", f"{channels} numbers, as the images", self.mean)

@@ -1,0 +1,269 @@
+"""What any ``nn.Module`` holds and costs, counted on a copy without data.
+
+Conventions, the same everywhere: MB is 10^6 bytes, a multiply-accumulate (MAC) is one product and
+one sum, costs are those of one picture in float32.
+
+- Parameters are counted once, tied or not; "without positions" leaves the position table out, as
+  published counts of compact transformers do.
+- MACs are of one forward pass in evaluation, from ``torch.utils.flop_counter``: convolutions,
+  linear maps and products of activations. "Without attention" leaves out the last: queries by
+  keys, weights by values, tokens by pooling weights. Some published figures do.
+- Activations are the bytes that autograd keeps of one picture from a forward pass in training
+  until its backward pass, all parameters being trained: each storage once, parameters not.
+  Attention is taken to be written out, N x N weights and all, as it runs where no fused kernel
+  does (on CPUs with attention dropout); a fused kernel keeps little of it.
+- Weights are all parameters in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
+
+from ..errors import UsageError
+from ..models.compact import CompactTransformer
+
+T = TypeVar("T")
+
+#: A parameter is a position table if a part of its dotted name is one of these.
+POSITION_NAMES = (
+    "positions",
+    "pos_embed",
+    "pos_embedding",
+    "positional_embedding",
+    "position_embeddings",
+)
+
+#: kind -> the modules of a compact transformer that are of it, what is inside them apart
+_KINDS = {
+    "tokenizer": r"tokenizer.*",
+    "class token": r"class_token",
+    "positions": r"positions",
+    "attention, linear maps": r"blocks\.\d+\.attn\..*",
+    "attention, products": r"blocks\.\d+\.attn",
+    "MLP": r"blocks\.\d+\.mlp.*",
+    "norms": r"norm|blocks\.\d+\.norm[12]",
+    "pooling": r"pool.*",
+    "head": r"head",
+    "dropout, drop path": r"dropout|blocks\.\d+\.drop_path",
+}
+
+#: Products of two activations; a linear map of tokens is ``mm`` or ``addmm``.
+_PRODUCTS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
+
+#: What a model raises at a picture it does not take.
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one part of a model holds and costs."""
+
+    parameters: int
+    macs: int
+    activation_megabytes: float
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a model holds and costs; the module's docstring says how each figure is counted."""
+
+    parameters: int
+    trainable_parameters: int
+    parameters_without_positions: int
+    macs: int
+    macs_without_attention: int
+    activation_megabytes: float
+    weight_megabytes: float
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """What each module costs by itself, without the modules inside it; "" is the whole model."""
+
+    macs: Counter[str]
+    products: int
+    """Those of all ``macs`` that are products of activations."""
+    kept: Counter[str]
+    """Bytes kept for the backward pass."""
+
+
+def summarize(model: nn.Module, input_size: tuple[int, int, int]) -> ModelSummary:
+    """Parameters, MACs and memory of ``model`` for one picture of ``input_size``, (C, H, W).
+
+    The model is left as it is; a copy is measured, on the meta device where the model allows it,
+    so it takes neither the model's time nor its memory. Raises ``UsageError`` for a picture that
+    the model does not take.
+    """
+    costs = _measure(model, input_size)
+    parameters = dict(model.named_parameters())
+    total = sum(p.numel() for p in parameters.values())
+    positions = sum(p.numel() for name, p in parameters.items() if _is_position(name))
+    return ModelSummary(
+        parameters=total,
+        trainable_parameters=sum(p.numel() for p in parameters.values() if p.requires_grad),
+        parameters_without_positions=total - positions,
+        macs=costs.macs.total(),
+        macs_without_attention=costs.macs.total() - costs.products,
+        activation_megabytes=costs.kept.total() / 1e6,
+        weight_megabytes=4 * total / 1e6,
+    )
+
+
+def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict[str, Cost]:
+    """Where parameters, MACs and activations of a compact transformer sit; the sums are the whole.
+
+    Attention is in two parts: its linear maps, and its products, which alone grow with the square
+    of the tokens. An activation belongs to the module that first keeps it for its backward pass.
+    """
+    costs = _measure(model, input_size)
+    parameters: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        parameters[name.rpartition(".")[0]] += parameter.numel()
+
+    def of(modules: str, counts: Counter[str]) -> int:
+        return sum(count for name, count in counts.items() if re.fullmatch(modules, name))
+
+    return {
+        kind: Cost(
+            parameters=of(modules, parameters),
+            macs=of(modules, costs.macs),
+            activation_megabytes=of(modules, costs.kept) / 1e6,
+        )
+        for kind, modules in _KINDS.items()
+    }
+
+
+def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> str:
+    """torchinfo's table: each layer, its output for one picture, its parameters.
+
+    Its totals and its MACs are left out: it multiplies a linear map by no tokens and sees no
+    attention, which is far too little for a transformer.
+    """
+    import torchinfo
+
+    def table(copied: nn.Module, pictures: Tensor) -> str:
+        statistics = torchinfo.summary(
+            copied,
+            input_data=pictures[:1],
+            device=pictures.device,
+            col_names=("output_size", "num_params"),
+            row_settings=("var_names",),
+            depth=99,
+            verbose=0,
+        )
+        return str(statistics).split("\nTotal params")[0]
+
+    return _on_a_copy(model, input_size, table)
+
+
+def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:
+    def costs(copied: nn.Module, pictures: Tensor) -> _Costs:
+        macs, products = _operations(copied.eval(), pictures[:1])
+        return _Costs(macs, products, _kept(copied.train(), pictures))
+
+    return _on_a_copy(model, input_size, costs)
+
+
+def _operations(model: nn.Module, picture: Tensor) -> tuple[Counter[str], int]:
+    """MACs of one picture ``[1, C, H, W]`` by module, and how many are products of activations."""
+    # the plain kernel, because fused ones do not say what of them is a product
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(picture)
+    counts = counter.get_flop_counts()
+    everything = counts.pop("Global", {})
+    products = sum(everything.get(operation, 0) for operation in _PRODUCTS)
+    # the counter puts the model's class before each name
+    inside = {name.partition(".")[2]: sum(flops.values()) for name, flops in counts.items()}
+    macs = Counter({"": sum(everything.values()) // 2})
+    for name in sorted(filter(None, inside)):
+        parent = name.rpartition(".")[0]
+        while parent not in macs:
+            parent = parent.rpartition(".")[0]
+        macs[name] = inside[name] // 2
+        macs[parent] -= macs[name]
+    return macs, products // 2
+
+
+def _kept(model: nn.Module, pictures: Tensor) -> Counter[str]:
+    """Bytes that autograd keeps a picture, by the module that first keeps them."""
+    tracker = ModuleTracker()
+    seen = {_storage(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    kept: Counter[str] = Counter()
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in seen:
+            seen[_storage(tensor)] = tensor  # held, or another tensor might take its place
+            innermost = max(tracker.parents, key=lambda name: name.count("."))
+            kept[innermost.partition(".")[2]] += tensor.untyped_storage().nbytes()
+        return tensor
+
+    hooks = saved_tensors_hooks(keep, lambda tensor: tensor)
+    with sdpa_kernel(SDPBackend.MATH), tracker, hooks:
+        model(pictures)
+    return Counter({name: size // len(pictures) for name, size in kept.items()})
+
+
+def _storage(tensor: Tensor) -> int:
+    """Which memory a tensor is a view of; addresses do not tell on the meta device."""
+    return tensor.untyped_storage()._cdata
+
+
+def _on_a_copy(
+    model: nn.Module, input_size: tuple[int, int, int], use: Callable[[nn.Module, Tensor], T]
+) -> T:
+    """``use(copy of the model, two pictures)``: without data, or with where that does not run.
+
+    Two, because batch normalisation cannot train on one. The model, its device and the state of
+    the random generators stay as they are.
+    """
+    if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
+        raise UsageError(
+            f"input_size must be (channels, height, width), all positive, got {input_size!r}"
+        )
+    model = getattr(model, "_orig_mod", model)  # compiled: what was compiled
+    own = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    devices = [own] if own.type == "cuda" else []
+    # the caller may be in no_grad or inference_mode, but activations are what autograd keeps
+    with torch.random.fork_rng(devices), torch.inference_mode(False):
+        try:
+            return use(_without_data(model), torch.zeros(2, *input_size, device="meta"))
+        except _REFUSALS:
+            pass  # it looks at values, say, or calls a kernel unknown to the meta device
+        try:
+            copied = copy.deepcopy(model).float().requires_grad_()
+            return use(copied, torch.zeros(2, *input_size, device=own))
+        except _REFUSALS as error:
+            reason = (str(error) or type(error).__name__).strip().split("\n")[0]
+            channels, height, width = input_size
+            raise UsageError(
+                f"{type(model).__name__} does not take pictures of {height}x{width} pixels and "
+                f"{channels} channels: {reason}"
+            ) from error
+
+
+def _without_data(model: nn.Module) -> nn.Module:
+    """A copy on the meta device in float32, every parameter trained, that costs no memory."""
+    twins: dict[int, Any] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        twin = torch.empty_like(tensor, dtype=dtype, device="meta")
+        if isinstance(tensor, nn.Parameter):
+            twin = nn.Parameter(twin, requires_grad=twin.is_floating_point())
+        twins[id(tensor)] = twin
+    return copy.deepcopy(model, twins)
+
+
+def _is_position(name: str) -> bool:
+    return any(part in POSITION_NAMES for part in name.split("."))

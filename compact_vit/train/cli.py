@@ -1,0 +1,110 @@
+"""The command line of training: every field of ``TrainConfig`` is a flag of the same name."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..cli import Parser, pixels, program
+from ..data.catalog import DATASETS
+from ..errors import UsageError
+from .config import TrainConfig
+from .recipes import RECIPES
+
+if TYPE_CHECKING:
+    from .loop import TrainResult
+
+_EPILOG = (
+    f"data sets: {', '.join(DATASETS)}. recipes: {', '.join(RECIPES)}. A flag that is not given "
+    "takes the recipe's value, and without --recipe the data set's own."
+)
+
+
+def build_parser() -> Parser:
+    """The parser, its flags made from the fields of ``TrainConfig``."""
+    parser = Parser(
+        "train",
+        description="Train a compact transformer and write one folder with all there is to know.",
+        epilog=_EPILOG,
+    )
+    run = parser.add_argument_group("run")
+    run.add_argument("--output", metavar="FOLDER", help="where to write (default: under runs/)")
+    run.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    run.add_argument("--quiet", action="store_true", help="show no progress")
+    run.add_argument("--json", action="store_true", help="print the summary as JSON")
+    groups: dict[str, Any] = {}
+    for entry in dataclasses.fields(TrainConfig):
+        name = entry.metadata["group"]
+        if name not in groups:
+            groups[name] = parser.add_argument_group(name)
+        _add_flag(groups[name], entry)
+    return parser
+
+
+def _add_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
+    """One field as a flag; its absence is left for the configuration to fill."""
+    options: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS}
+    default = "by recipe" if entry.default is None else entry.default
+    if entry.name == "data_dir":
+        default = "a cache in the home folder"
+    options["help"] = f"{entry.metadata['help']} (default: {default})".replace("%", "%%")
+    flag = "--" + entry.name.replace("_", "-")
+    kind = str(entry.type)
+    if kind == "bool":
+        options["action"] = argparse.BooleanOptionalAction
+    elif entry.name == "img_size":
+        options |= {"type": pixels, "metavar": "PIXELS"}
+    else:
+        options["type"] = {"int": int, "float": float}.get(kind, str)
+        options["metavar"] = {"int": "N", "float": "X"}.get(kind, "NAME")
+        if entry.name == "data_dir":
+            options["metavar"] = "FOLDER"
+    group.add_argument(flag, **options)
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, or go on training, and print what came of it."""
+    given = vars(build_parser().parse_args(argv))
+    output, run, quiet, as_json = (given.pop(k) for k in ("output", "resume", "quiet", "json"))
+    if run is not None and (given or output is not None):
+        extra = ", ".join("--" + k.replace("_", "-") for k in [*given, *["output"] * bool(output)])
+        raise UsageError(f"--resume goes on as the run began: leave out {extra}")
+    config = TrainConfig(**given) if run is None else None
+
+    from .loop import resume, train
+
+    if config is None:
+        result = resume(run, quiet=quiet)
+    else:
+        result = train(config, output=output, quiet=quiet)
+    print(json.dumps(result.summary, indent=2) if as_json else _told(result))
+    return 0
+
+
+def _told(result: TrainResult) -> str:
+    """The summary in a few lines for a person."""
+    summary = result.summary
+    final, best, score = summary["final"], summary["best"], summary["score"]
+    lines = [
+        f"{final['accuracy']:.2f}% test accuracy (top-5 {final['top5']:.2f}%) "
+        f"on {final['n']:,} pictures, last epoch ({final['epoch']})",
+    ]
+    if best["picked_on"]:
+        lines.append(
+            f"{best['accuracy']:.2f}% test accuracy of epoch {best['epoch']}, "
+            f"best on the validation split ({best['val_accuracy']:.2f}%)"
+        )
+    lines.append(
+        f"{summary['parameters']:,} parameters ({summary['parameters_without_positions']:,} "
+        f"without positions), {summary['macs'] / 1e6:,.2f}M multiply-accumulates a picture"
+    )
+    lines.append(
+        f"score {score['value']:.3f} (points above {score['floor']:g}% per million parameters "
+        f"without positions)"
+    )
+    lines.append(f"{summary['seconds']:.0f} s; everything is in {result.output}")
+    return "\n".join(lines)

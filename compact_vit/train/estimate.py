@@ -1,0 +1,42 @@
+"""How long a run will take on this machine, and what would take less."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..models.compact import CompactTransformer
+from ..report.measure import summarize
+from .config import TrainConfig
+from .progress import duration
+from .run import build_model
+
+#: Runs longer than this are met with shorter ones, seconds.
+LONG = 4 * 3600.0
+
+#: A forward pass is about a third of a training step.
+_FORWARD_SHARE = 1 / 3
+
+
+def whole_run(
+    step_seconds: float, steps_per_epoch: int, evaluated: int, batch_size: int, epochs: int
+) -> float:
+    """Seconds of ``epochs`` epochs, each with its evaluation of ``evaluated`` pictures."""
+    evaluation = evaluated / batch_size * _FORWARD_SHARE
+    return step_seconds * (steps_per_epoch + evaluation) * epochs
+
+
+def shorter_runs(config: TrainConfig, model: CompactTransformer, seconds: float) -> list[str]:
+    """What would take less than ``seconds``, and about how long, by multiply-accumulates."""
+    in_chans = model.config.in_chans
+    shape = (in_chans, *model.config.height_width)
+    macs = summarize(model, shape).macs
+    options = []
+    for name in ("cct_4_3x2", "cct_2_3x2"):
+        other = dataclasses.replace(config, model=name)
+        less = summarize(build_model(other, model.num_classes, in_chans), shape).macs / macs
+        if less < 0.8:
+            options.append(f"--model {name} about {duration(seconds * less)}")
+    epochs = int(config.epochs * LONG / seconds)
+    if epochs >= 1:
+        options.append(f"--epochs {epochs} about {duration(seconds * epochs / config.epochs)}")
+    return options

@@ -1,0 +1,111 @@
+"""From the configuration to what flows into the model: splits, and a batch's way to the network.
+
+Letters: B batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.augment import (
+    AutoAugment,
+    Compose,
+    Mix,
+    Normalize,
+    RandAugment,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    TrivialAugment,
+)
+from ..data.datasets import load_dataset, stratified_split
+from ..data.pictures import DataSplits, Pictures
+from ..errors import UsageError
+from .config import TrainConfig
+
+
+def load_splits(config: TrainConfig) -> DataSplits:
+    """The configuration's data set, with ``val_fraction`` of the training part held out."""
+    splits = load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        img_size=config.img_size,
+        download=config.download,
+    )
+    if not config.val_fraction:
+        return splits
+    if splits.val is not None:
+        raise UsageError(
+            f"val_fraction must be 0: {config.data_dir} has a val/ of its own, "
+            f"got {config.val_fraction}"
+        )
+    kept, held = stratified_split(splits.train.labels, config.val_fraction, config.seed)
+    images, labels = splits.train.images, splits.train.labels
+    return dataclasses.replace(
+        splits,
+        train=Pictures(images[kept], labels[kept]),
+        val=Pictures(images[held], labels[held]),
+    )
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """A training batch's way: ``uint8 [B,C,H,W], [B]`` to float pictures and targets.
+
+    Targets are class indices ``[B]``, or probabilities ``[B,K]`` once something is mixed.
+    """
+
+    augment: Compose
+    normalize: Normalize
+    erase: RandomErasing | None
+    mix: Mix | None
+    mix_off_epoch: int
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, epoch: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        x = self.normalize(self.augment(images, generator))
+        if self.erase is not None:
+            x = self.erase(x, generator)
+        if self.mix is not None and not 0 < self.mix_off_epoch <= epoch:
+            return self.mix(x, labels, generator)
+        return x, labels
+
+
+def build_train_batch(config: TrainConfig, splits: DataSplits) -> TrainBatch:
+    """The augmentation that ``config`` asks for, in the order crop, flip, policy, erase, mix."""
+    steps = []
+    if config.crop_padding:
+        steps.append(RandomCrop(config.crop_padding))
+    if config.min_crop_area < 1:
+        steps.append(RandomResizedCrop(scale=(config.min_crop_area, 1.0)))
+    if config.flip:
+        steps.append(RandomHorizontalFlip(config.flip))
+    if config.auto_augment == "rand":
+        steps.append(
+            RandAugment(config.rand_num_ops, config.rand_magnitude, config.rand_magnitude_std)
+        )
+    elif config.auto_augment == "trivial":
+        steps.append(TrivialAugment())
+    elif config.auto_augment != "none":
+        steps.append(AutoAugment(config.auto_augment))
+    mixes = config.mixup > 0 or config.cutmix > 0
+    return TrainBatch(
+        augment=Compose(steps),
+        normalize=Normalize(splits.mean, splits.std),
+        erase=RandomErasing(config.erasing) if config.erasing else None,
+        mix=Mix(
+            len(splits.classes),
+            mixup_alpha=config.mixup,
+            cutmix_alpha=config.cutmix,
+            switch_prob=config.mix_switch,
+        )
+        if mixes
+        else None,
+        mix_off_epoch=config.mix_off_epoch,
+    )

@@ -1,0 +1,272 @@
+"""A training run, top to bottom: one batch's way, one epoch, the whole.
+
+Letters: B batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.pictures import DataSplits, Pictures
+from ..errors import UsageError
+from ..layers import LabelSmoothingCrossEntropy
+from ..models.compact import CompactTransformer
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .estimate import LONG, shorter_runs, whole_run
+from .inputs import TrainBatch, build_train_batch, load_splits
+from .machine import hardware, pick_device
+from .metrics import Evaluation, autocast, evaluate_model
+from .progress import Progress, duration
+from .run import RunFolder, check_output
+from .state import TrainState, build_state
+from .summary import summarize_run, write_curves
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run gives: the model to use, and everything its folder says."""
+
+    model: CompactTransformer
+    output: Path
+    config: TrainConfig
+    history: list[dict[str, Any]]
+    """One row an epoch, the lines of ``metrics.jsonl``."""
+    summary: dict[str, Any]
+    """The content of ``summary.json``."""
+
+
+def train(
+    config: TrainConfig, *, output: str | os.PathLike[str] | None = None, quiet: bool = False
+) -> TrainResult:
+    """Train as ``config`` says and write everything into the folder ``output``.
+
+    Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
+    ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run.
+    """
+    if output is not None:
+        check_output(Path(output))
+    run = _Run.build(config, quiet)
+    return run.go(RunFolder.create(output, config), [])
+
+
+def resume(run: str | os.PathLike[str], *, quiet: bool = False) -> TrainResult:
+    """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
+
+    A run that has finished is returned as it is. Raises ``UsageError`` if there is nothing to
+    go on from.
+    """
+    folder = RunFolder.open(run)
+    current = _Run.build(folder.config(), quiet)
+    saved = load_checkpoint(folder.last, map_location=current.state.device)
+    if saved["classes"] != list(current.splits.classes):
+        raise UsageError(
+            f"the data set has changed since '{folder.path}' was trained: it had "
+            f"{len(saved['classes'])} classes and now has {len(current.splits.classes)}"
+        )
+    current.state.load_state_dict(saved["training"], saved["epoch"])
+    return current.go(folder, folder.keep_metrics(saved["epoch"]))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run ready to go: all that stays the same over its epochs, and the state that does not."""
+
+    config: TrainConfig
+    splits: DataSplits
+    state: TrainState
+    batch: TrainBatch
+    forward: nn.Module
+    """The model as it is called in training: compiled, if that was asked for."""
+    quiet: bool
+
+    @classmethod
+    def build(cls, config: TrainConfig, quiet: bool) -> _Run:
+        device = pick_device(config.device)
+        splits = load_splits(config)
+        state = build_state(config, splits, device)
+        batch = build_train_batch(config, splits)
+        forward = torch.compile(state.model) if config.compile else state.model
+        return cls(config, splits, state, batch, forward, quiet)  # type: ignore[arg-type]
+
+    @property
+    def watched(self) -> tuple[str, Pictures]:
+        """The split evaluated every epoch: validation if there is one, else test."""
+        val = self.splits.val
+        return ("test", self.splits.test) if val is None else ("val", val)
+
+    def go(self, folder: RunFolder, history: list[dict[str, Any]]) -> TrainResult:
+        """Run the epochs that are left, then look at the test set and write the summary."""
+        config, state = self.config, self.state
+        pictures = len(state.loader) * state.loader.batch_size
+        progress = Progress(config.epochs, pictures, state.epoch, self.quiet)
+        progress.say(
+            f"{config.model} on {config.dataset}, recipe {config.recipe}, "
+            f"{hardware(state.device)}; writing to {folder.path}"
+        )
+        watched: Evaluation | None = None
+        try:
+            while state.epoch < config.epochs:
+                row, watched = self._epoch(progress)
+                history.append(row)
+                folder.append_metrics(row)
+                self._save(folder, row)
+                progress.end_epoch(row)
+        finally:
+            progress.close()
+        return self._finish(folder, history, watched)
+
+    def _epoch(self, progress: Progress) -> tuple[dict[str, Any], Evaluation]:
+        """Train an epoch and evaluate it: its line for the log, and the evaluation."""
+        state, config = self.state, self.config
+        split, pictures = self.watched
+        lr = state.schedule.get_last_lr()[0]
+        start = time.perf_counter()
+        progress.start_epoch(state.epoch + 1)
+        loss, accuracy = self._train_epoch(progress)
+        trained = time.perf_counter()
+        evaluation = self._evaluate(pictures)
+        state.epoch += 1
+        row = {
+            "epoch": state.epoch,
+            "lr": lr,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            **{f"{split}_{name}": value for name, value in evaluation.figures().items()},
+            "pictures_per_second": len(state.loader) * config.batch_size / (trained - start),
+            "seconds": time.perf_counter() - start,
+        }
+        return row, evaluation
+
+    def _train_epoch(self, progress: Progress) -> tuple[float, float]:
+        """One pass over the training set: the mean loss and the accuracy in percent."""
+        state = self.state
+        state.model.train()
+        totals = torch.zeros(3, dtype=torch.float64, device=state.device)  # loss, right, seen
+        clock = _Clock(self, progress)
+        for images, labels in state.loader:
+            x, targets = self.batch(images, labels, state.epoch, state.augmentation)
+            totals += self._step(x, targets)
+            progress.advance(len(labels))
+            clock.tick(totals)
+        loss, right, seen = totals.tolist()
+        return loss / seen, 100 * right / seen
+
+    def _step(self, x: Tensor, targets: Tensor) -> Tensor:
+        """One optimiser step on ``[B,C,H,W]``: the loss and the right answers summed, and B."""
+        state, config = self.state, self.config
+        criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
+        figures = torch.zeros(3, dtype=torch.float64, device=x.device)
+        for part, wanted in zip(
+            x.chunk(config.accumulation), targets.chunk(config.accumulation), strict=True
+        ):
+            with autocast(state.device, config.precision):
+                logits = self.forward(part)  # [B, K]
+            loss = criterion(logits.float(), wanted)
+            state.scaler.scale(loss * (len(part) / len(x))).backward()
+            labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
+            right = (logits.argmax(dim=1) == labels).sum()
+            seen = torch.tensor(float(len(part)), dtype=torch.float64, device=x.device)
+            figures += torch.stack((loss.detach().double() * len(part), right.double(), seen))
+        if config.clip_grad:
+            state.scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.schedule.step()
+        if state.ema is not None:
+            state.ema.update_parameters(state.model)
+        return figures
+
+    def _evaluate(self, pictures: Pictures) -> Evaluation:
+        return evaluate_model(
+            self.state.evaluated,
+            pictures,
+            self.batch.normalize,
+            device=self.state.device,
+            precision=self.config.precision,
+        )
+
+    def _save(self, folder: RunFolder, row: dict[str, Any]) -> None:
+        """Write ``last.pt``, and ``best.pt`` if this epoch did best on the validation split."""
+        state, splits = self.state, self.splits
+        content = {
+            "weights": state.evaluated.state_dict(),
+            "epoch": state.epoch,
+            "classes": list(splits.classes),
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+        }
+        if splits.val is None:
+            if state.epoch == self.config.epochs:
+                save_checkpoint(folder.best, content)  # nothing to pick on but the test set
+        elif state.best is None or row["val_accuracy"] > state.best["val_accuracy"]:
+            state.best = {"epoch": state.epoch, "val_accuracy": row["val_accuracy"]}
+            save_checkpoint(folder.best, content)
+        save_checkpoint(folder.last, {**content, "training": state.state_dict()})
+
+    def _finish(
+        self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluation | None
+    ) -> TrainResult:
+        """Test the last epoch's weights, and the best's if they were picked; write the summary."""
+        state, splits = self.state, self.splits
+        if last is None or splits.val is not None:
+            last = self._evaluate(splits.test)
+        best = None
+        if state.best is not None:
+            weights = load_checkpoint(folder.best, map_location=state.device)["weights"]
+            kept = {k: v.clone() for k, v in state.evaluated.state_dict().items()}
+            state.evaluated.load_state_dict(weights)
+            best = self._evaluate(splits.test)
+            state.evaluated.load_state_dict(kept)
+        model = state.evaluated
+        assert isinstance(model, CompactTransformer)
+        summary = summarize_run(
+            self.config, model, splits, history, state.device, last, state.best, best
+        )
+        folder.write_json("summary.json", summary)
+        write_curves(folder.path / "curves.png", history, self.config)
+        return TrainResult(model.eval(), folder.path, self.config, history, summary)
+
+
+class _Clock:
+    """Says after the first steps how long the run will take, and shows the figures now and then."""
+
+    MEASURED = 20
+    SHOWN_EVERY = 20
+
+    def __init__(self, run: _Run, progress: Progress) -> None:
+        self.run, self.progress = run, progress
+        self.steps, self.start = 0, 0.0
+
+    def tick(self, totals: Tensor) -> None:
+        self.steps += 1
+        if self.steps == 2:  # the first steps allocate, compile and tune
+            self.start = time.perf_counter()
+        if self.steps == min(self.MEASURED, len(self.run.state.loader)) and self.steps > 2:
+            self._announce((time.perf_counter() - self.start) / (self.steps - 2))
+        if self.progress.bars and self.steps % self.SHOWN_EVERY == 0:
+            loss, right, seen = totals.tolist()
+            self.progress.show(loss=loss / seen, accuracy=100 * right / seen)
+
+    def _announce(self, step_seconds: float) -> None:
+        run = self.run
+        if run.state.epoch != self.progress.first or self.progress.quiet:
+            return
+        config, epochs = run.config, run.config.epochs - run.state.epoch
+        seconds = whole_run(
+            step_seconds, len(run.state.loader), len(run.watched[1]), config.batch_size, epochs
+        )
+        text = f"{epochs} epochs will take about {duration(seconds)} on this machine"
+        if seconds > LONG:
+            options = shorter_runs(config, run.state.model, seconds)
+            text += f"; less: {', '.join(options)}" if options else ""
+        self.progress.say(text)

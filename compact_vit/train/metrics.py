@@ -1,0 +1,81 @@
+"""How well a model does on pictures: loss, top-1, top-5, and every prediction.
+
+Letters: B batch, K classes, N pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.loader import BatchLoader
+from ..data.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a model on ``n`` pictures; accuracies in percent, the loss in nats."""
+
+    n: int
+    loss: float
+    accuracy: float
+    top5: float
+    probabilities: Tensor
+    """``[N, K]`` float32, in the pictures' order."""
+    labels: Tensor
+    """``[N]`` int64."""
+
+    def figures(self) -> dict[str, float]:
+        """The plain numbers, for a log."""
+        return {"loss": self.loss, "accuracy": self.accuracy, "top5": self.top5}
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context that computes in ``precision`` (fp32, bf16 or fp16) on ``device``."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+@torch.inference_mode()
+def evaluate_model(
+    model: nn.Module,
+    pictures: Pictures,
+    normalize: Callable[[Tensor], Tensor],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+    batch_size: int = 256,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run ``model`` over all ``pictures`` as they are: no augmentation, no draw.
+
+    The model's mode is restored. ``on_batch`` hears the number of pictures of each batch done.
+    """
+    was_training = model.training
+    model.eval()
+    logits = []
+    loader = BatchLoader(pictures, batch_size, shuffle=False, generator=None, device=device)
+    for images, _ in loader:
+        with autocast(device, precision):
+            logits.append(model(normalize(images)).float())
+        if on_batch is not None:
+            on_batch(len(images))
+    model.train(was_training)
+    return score_logits(torch.cat(logits).cpu(), pictures.labels)
+
+
+def score_logits(logits: Tensor, labels: Tensor) -> Evaluation:
+    """The figures of ``logits [N, K]`` against ``labels [N]``."""
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)
+    return Evaluation(
+        n=len(labels),
+        loss=F.cross_entropy(logits, labels).item(),
+        accuracy=100.0 * ranked[:, 0].double().mean().item(),
+        top5=100.0 * ranked.any(dim=1).double().mean().item(),
+        probabilities=logits.softmax(dim=1),
+        labels=labels,
+    )

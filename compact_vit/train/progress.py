@@ -1,0 +1,88 @@
+"""What a run tells while it works: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``45 s``, ``12 min``, ``3 h 20 min``, ``4 d 2 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+class Progress:
+    """Epoch and step bars on standard error if it is a terminal; else one line an epoch.
+
+    With ``quiet`` nothing is shown.
+    """
+
+    def __init__(self, epochs: int, pictures: int, done: int = 0, quiet: bool = False) -> None:
+        self.epochs, self.pictures, self.quiet = epochs, pictures, quiet
+        self.started, self.first = time.perf_counter(), done
+        self.bars = not quiet and sys.stderr.isatty()
+        self._epoch_bar: Any = None
+        self._step_bar: Any = None
+        if self.bars:
+            from tqdm import tqdm
+
+            self._epoch_bar = tqdm(total=epochs, initial=done, desc="epochs", unit="epoch")
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bars."""
+        if self.bars:
+            self._epoch_bar.write(text, file=sys.stderr)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def start_epoch(self, epoch: int) -> None:
+        if self.bars:
+            from tqdm import tqdm
+
+            self._step_bar = tqdm(
+                total=self.pictures,
+                desc=f"epoch {epoch}",
+                unit=" pictures",
+                unit_scale=True,
+                leave=False,
+            )
+
+    def advance(self, pictures: int) -> None:
+        if self._step_bar is not None:
+            self._step_bar.update(pictures)
+
+    def show(self, **figures: float) -> None:
+        """Figures beside the step bar."""
+        if self._step_bar is not None:
+            self._step_bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()})
+
+    def end_epoch(self, row: dict[str, Any]) -> None:
+        if self._step_bar is not None:
+            self._step_bar.close()
+            self._step_bar = None
+        text = ", ".join(
+            f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2f}%"
+            for split in ("train", "val", "test")
+            if f"{split}_loss" in row
+        )
+        epoch = row["epoch"]
+        left = (time.perf_counter() - self.started) / (epoch - self.first) * (self.epochs - epoch)
+        line = f"epoch {epoch}/{self.epochs}: {text}, {row['pictures_per_second']:,.0f} pictures/s"
+        self.say(line if self.bars or epoch == self.epochs else f"{line}, {duration(left)} left")
+        if self.bars:
+            self._epoch_bar.update()
+
+    def close(self) -> None:
+        for bar in (self._step_bar, self._epoch_bar):
+            if bar is not None:
+                bar.close()

@@ -1,0 +1,122 @@
+"""Recipes by name, and what each data set brings of its own. Imports no torch.
+
+The published figures are those of arXiv 2104.05704 and its repository's configurations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..data.catalog import dataset_info
+from ..errors import unknown
+from ..models.config import config_from_name
+
+#: What holds where neither the recipe nor the data set says otherwise.
+GENERAL: dict[str, Any] = {
+    "model": "cct_6_3x1",
+    "dropout": 0.0,
+    "attention_dropout": 0.1,
+    "drop_path": 0.1,
+    "auto_augment": "none",
+    "rand_num_ops": 2,
+    "rand_magnitude": 9.0,
+    "rand_magnitude_std": 0.5,
+    "crop_padding": 0,
+    "min_crop_area": 1.0,
+    "flip": 0.5,
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "mix_switch": 0.5,
+    "mix_off_epoch": 0,
+    "label_smoothing": 0.1,
+    "epochs": 200,
+    "batch_size": 128,
+    "lr": 5e-4,
+    "min_lr": 1e-5,
+    "warmup_lr": 1e-6,
+    "warmup_ratio": 0.1,
+    "cooldown_ratio": 0.0,
+    "weight_decay": 3e-2,
+    "clip_grad": 0.0,
+    "ema": 0.0,
+}
+
+_STRONG: dict[str, Any] = {
+    "model": "cct_7_3x1",
+    "auto_augment": "rand",
+    "min_crop_area": 0.8,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "epochs": 310,
+    "cooldown_ratio": 10 / 310,
+    "warmup_ratio": 10 / 310,
+    "weight_decay": 6e-2,
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # 200 epochs of cosine, AutoAugment, crop and flip; warm-up of 5 epochs, 10 for depth 6 and up
+    "published-200": {"auto_augment": "cifar10", "crop_padding": 4, "warmup_ratio": 10 / 200},
+    # 300 epochs and 10 of cool-down, RandAugment, mixup and cutmix
+    "published-300": {**_STRONG, "lr": 6e-4, "erasing": 0.25},
+    # the student report on CIFAR-100: 200 epochs, AutoAugment and flip, 10% of warm-up
+    "student-200": {"model": "cct_6_3x1", "auto_augment": "cifar10", "dropout": 0.1},
+    # minutes on a laptop: little augmentation, a high learning rate, no attention dropout
+    "quick": {
+        "model": "cct_2_3x2",
+        "attention_dropout": 0.0,
+        "drop_path": 0.0,
+        "crop_padding": 4,
+        "epochs": 20,
+        "lr": 2e-3,
+        "weight_decay": 5e-2,
+        "clip_grad": 1.0,
+    },
+}
+
+#: (recipe, data set) -> where the published recipe differs for one data set
+_VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("published-300", "cifar10"): {
+        "lr": 5.5e-4,
+        "warmup_lr": 1e-5,
+        "erasing": 0.0,
+        "mix_off_epoch": 175,
+    },
+}
+
+#: What each data set starts from; a recipe that is asked for overrides it.
+_DATASETS: dict[str, dict[str, Any]] = {
+    "digits": {"recipe": "quick", "model": "cct_2_3x1", "crop_padding": 1, "epochs": 30},
+    "cifar10": {"recipe": "published-200"},
+    "cifar100": {"recipe": "published-200"},
+    "mnist": {"recipe": "quick", "crop_padding": 2, "epochs": 10},
+    "fashion_mnist": {"recipe": "quick", "crop_padding": 2},
+    "svhn": {"recipe": "published-200", "epochs": 50},
+    "flowers102": {"recipe": "published-300", "model": "cct_7_7x2", "batch_size": 64},
+    "folder": {"recipe": "quick"},
+}
+
+
+def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[str, Any]:
+    """Every value that ``recipe`` gives on ``dataset``; without one, the data set's own.
+
+    Two things belong to the data and outrank a recipe: whether pictures may be mirrored, and
+    which AutoAugment policy was found on them.
+    """
+    own = _DATASETS.get(dataset, {})
+    name = recipe or own["recipe"]
+    if name not in RECIPES:
+        raise unknown("recipe", str(name), RECIPES)
+    values = {**GENERAL, "recipe": name}
+    if recipe is None:
+        values |= RECIPES[name] | own
+    else:
+        values |= {"model": own.get("model", GENERAL["model"])} | RECIPES[name]
+    values |= _VARIANTS.get((name, dataset), {})
+    if name == "published-200" and config_from_name(model or values["model"]).depth < 6:
+        values["warmup_ratio"] = 5 / 200
+    if not dataset_info(dataset).mirror:
+        values["flip"] = 0.0
+    if values["auto_augment"] == "cifar10" and dataset in ("svhn", "flowers102"):
+        values["auto_augment"] = "svhn" if dataset == "svhn" else "imagenet"
+    return values

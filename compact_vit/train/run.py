@@ -1,0 +1,166 @@
+"""The folder a run writes, which is its public interface, and how to read one back."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..models.compact import CompactTransformer
+from ..models.zoo import create_model
+from .checkpoint import load_checkpoint
+from .config import TrainConfig
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps ``config.json``, ``metrics.jsonl``, ``summary.json`` and checkpoints."""
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.pt"
+
+    @classmethod
+    def create(cls, output: str | os.PathLike[str] | None, config: TrainConfig) -> RunFolder:
+        """An empty folder at ``output``, or a new one under ``runs/``, with ``config.json`` in it."""
+        if output is None:
+            stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+            wanted = Path("runs") / f"{config.dataset}-{config.model}-{stamp}"
+            path, copies = wanted, 1
+            while path.exists():
+                copies += 1
+                path = wanted.with_name(f"{wanted.name}-{copies}")
+        else:
+            path = Path(output)
+            check_output(path)
+        path.mkdir(parents=True, exist_ok=True)
+        folder = cls(path)
+        folder.write_json("config.json", config.to_dict())
+        return folder
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The folder of an earlier run; ``UsageError`` if it is none."""
+        folder = cls(Path(path))
+        if not (folder.path / "config.json").is_file():
+            raise UsageError(
+                f"'{folder.path}' is not the folder of a run: it has no config.json; "
+                "give the folder that training named"
+            )
+        return folder
+
+    def config(self) -> TrainConfig:
+        """The run's configuration."""
+        return TrainConfig.from_dict(self.read_json("config.json"))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write ``value`` as indented JSON, whole or not at all."""
+        temporary = self.path / f"{name}.tmp"
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.replace(self.path / name)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The object in the file ``name``; ``UsageError`` if it is missing or damaged."""
+        try:
+            value = json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            raise UsageError(f"'{self.path}' has no {name}: its run has not finished") from None
+        except ValueError as error:
+            raise UsageError(f"'{self.path / name}' is not JSON ({error})") from None
+        if not isinstance(value, dict):
+            raise UsageError(f"'{self.path / name}' must hold an object, got {value!r:.40}")
+        return value
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one epoch's line to ``metrics.jsonl``."""
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The epochs so far."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text().splitlines()
+            return [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise UsageError(f"'{self.path}/metrics.jsonl' is not JSON lines ({error})") from None
+
+    def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
+        """Drop the lines of epochs after ``epochs``, which a resumed run will write anew."""
+        rows = [row for row in self.read_metrics() if row["epoch"] <= epochs]
+        temporary = self.path / "metrics.jsonl.tmp"
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.replace(self.path / "metrics.jsonl")
+        return rows
+
+
+def check_output(path: Path) -> None:
+    """Refuse an output that exists and is not an empty folder."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"output must be a folder, got the file '{path}'")
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(
+            f"output '{path}' is not empty: choose another, or --resume it if it is a run"
+        )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model as a run left it, with what its pictures and answers mean."""
+
+    model: CompactTransformer
+    config: TrainConfig
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    epoch: int
+
+
+def build_model(config: TrainConfig, num_classes: int, in_chans: int) -> CompactTransformer:
+    """The configuration's model for pictures of ``in_chans`` channels in ``num_classes``."""
+    return create_model(
+        config.model,
+        num_classes=num_classes,
+        img_size=config.img_size,
+        in_chans=in_chans,
+        positional_embedding=config.positional_embedding,
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        drop_path=config.drop_path,
+        residual=config.residual,
+    )
+
+
+def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> TrainedModel:
+    """The trained model of a run's folder, in evaluation mode, on the CPU.
+
+    ``checkpoint`` is ``"last"`` (the last epoch's weights, averaged ones if the run averaged) or
+    ``"best"`` (the epoch that did best on the validation split); by default the best one if the
+    run held out a validation split. Raises ``UsageError`` if the folder is no run or damaged.
+    """
+    folder = RunFolder.open(run)
+    config = folder.config()
+    if checkpoint not in (None, "last", "best"):
+        raise UsageError(f"checkpoint must be 'last' or 'best', got {checkpoint!r}")
+    path = folder.best if (checkpoint or "best") == "best" else folder.last
+    content = load_checkpoint(path if checkpoint or path.exists() else folder.last)
+    try:
+        classes, mean, std = (tuple(content[key]) for key in ("classes", "mean", "std"))
+        model = build_model(config, len(classes), len(mean))
+        model.load_state_dict(content["weights"])
+        epoch = int(content["epoch"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise UsageError(f"'{path}' is not a checkpoint of {config.model}: {reason}") from None
+    return TrainedModel(model.eval(), config, classes, mean, std, epoch)

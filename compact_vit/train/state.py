@@ -1,0 +1,118 @@
+"""What a run is at one moment: everything that a checkpoint must hold for it to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..data.loader import BatchLoader
+from ..data.pictures import DataSplits
+from ..models.compact import CompactTransformer
+from .config import TrainConfig
+from .optim import build_optimizer, build_schedule
+from .run import build_model
+
+
+@dataclass
+class TrainState:
+    """The moving parts of a run, each able to say and to take back its state."""
+
+    model: CompactTransformer
+    ema: AveragedModel | None
+    optimizer: Optimizer
+    schedule: LRScheduler
+    scaler: torch.amp.GradScaler
+    loader: BatchLoader
+    order: torch.Generator
+    augmentation: torch.Generator
+    device: torch.device
+    epoch: int = 0
+    """Epochs done."""
+    best: dict[str, Any] | None = None
+    """The figures of the best epoch so far, by the validation split."""
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model whose figures count: the averaged one if there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, from which ``load_state_dict`` goes on exactly."""
+        state = {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": _plain(self.schedule.state_dict()),
+            "scaler": self.scaler.state_dict(),
+            "order": self.order.get_state(),
+            "augmentation": self.augmentation.get_state(),
+            "global": torch.get_rng_state(),
+            "best": self.best,
+        }
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any], epoch: int) -> None:
+        """Become what ``state_dict`` described, after ``epoch`` epochs."""
+        self.model.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.order.set_state(state["order"].cpu())
+        self.augmentation.set_state(state["augmentation"].cpu())
+        torch.set_rng_state(state["global"].cpu())
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+        self.best, self.epoch = state["best"], epoch
+
+
+def _plain(value: Any) -> Any:
+    """A schedule's state without what ``weights_only`` would refuse (bound methods, numpy)."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if not callable(v)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -> TrainState:
+    """The state before the first step: three independent streams of draws from one seed."""
+    weights, order, augmentation = (
+        int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(3)
+    )
+    torch.manual_seed(weights)
+    model = build_model(config, len(splits.classes), len(splits.mean)).to(device)
+    order_generator = torch.Generator().manual_seed(order)
+    batch_size = min(config.batch_size, len(splits.train))
+    loader = BatchLoader(
+        splits.train,
+        batch_size,
+        shuffle=True,
+        generator=order_generator,
+        drop_last=True,
+        device=device,
+    )
+    optimizer = build_optimizer(model, config)
+    return TrainState(
+        model=model,
+        ema=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        if config.ema
+        else None,
+        optimizer=optimizer,
+        schedule=build_schedule(optimizer, config, len(loader)),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        loader=loader,
+        order=order_generator,
+        augmentation=torch.Generator(device).manual_seed(augmentation),
+        device=device,
+    )
