@@ -1,4 +1,4 @@
-"""The recipe and the run: ``train(TrainConfig(...))``, the same as ``python -m compact_vit.train``."""
+"""The recipe and the run: ``train(TrainConfig(...))`` is ``python -m compact_vit.train``."""
 
 from .._lazy import attach
 

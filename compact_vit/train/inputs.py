@@ -21,6 +21,7 @@ from ..data.augment import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomResizedCrop,
+    Transform,
     TrivialAugment,
 )
 from ..data.datasets import load_dataset, stratified_split
@@ -79,7 +80,7 @@ class TrainBatch:
 
 def build_train_batch(config: TrainConfig, splits: DataSplits) -> TrainBatch:
     """The augmentation that ``config`` asks for, in the order crop, flip, policy, erase, mix."""
-    steps = []
+    steps: list[Transform] = []
     if config.crop_padding:
         steps.append(RandomCrop(config.crop_padding))
     if config.min_crop_area < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import (
@@ -21,8 +23,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     Without are those of fewer than two dimensions (norms, biases) and those that the model names
     in ``no_weight_decay()`` (positions, class token).
     """
-    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
-    decayed, kept = [], []
+    no_weight_decay: Any = getattr(model, "no_weight_decay", set)
+    exempt = no_weight_decay()
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (kept if parameter.ndim < 2 or name in exempt else decayed).append(parameter)

@@ -32,7 +32,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, output: str | os.PathLike[str] | None, config: TrainConfig) -> RunFolder:
-        """An empty folder at ``output``, or a new one under ``runs/``, with ``config.json`` in it."""
+        """The empty folder ``output``, or a new one under ``runs/``, with ``config.json`` in it."""
         if output is None:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
             wanted = Path("runs") / f"{config.dataset}-{config.model}-{stamp}"
