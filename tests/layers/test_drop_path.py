@@ -1,0 +1,61 @@
+"""Stochastic depth: how often it drops, whole samples at a time, and what is kept on average."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from compact_vit.layers import DropPath
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_keeps_as_often_as_it_says(rate: float) -> None:
+    torch.manual_seed(0)
+    n, keep = 20_000, 1.0 - rate
+    out = DropPath(rate)(torch.ones(n, 1, 1))
+    kept = int((out != 0).sum())
+    assert abs(kept - n * keep) < 4 * math.sqrt(n * keep * rate)  # 4 binomial deviations
+    torch.testing.assert_close(out[out != 0], torch.full((kept,), 1.0 / keep))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_keeps_the_expected_value(rate: float) -> None:
+    torch.manual_seed(1)
+    n = 20_000
+    mean = DropPath(rate)(torch.full((n, 1), 3.0)).mean().item()
+    assert abs(mean - 3.0) < 4 * 3.0 * math.sqrt(rate / (1.0 - rate) / n)
+
+
+@pytest.mark.parametrize("shape", [(64, 5), (64, 5, 3), (64, 2, 3, 4)])
+def test_drops_whole_samples(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(2)
+    out = DropPath(0.5)(torch.rand(shape) + 1.0).flatten(1)
+    dropped = (out == 0).all(dim=1)
+    assert 0 < dropped.sum() < 64
+    assert (out[~dropped] != 0).all()
+
+
+def test_a_dropped_sample_has_no_gradient() -> None:
+    torch.manual_seed(3)
+    x = torch.ones(64, 2, requires_grad=True)
+    out = DropPath(0.25)(x)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, out.detach())  # 0 or 1 / 0.75, as the values
+
+
+def test_evaluation_and_rate_zero_are_the_identity() -> None:
+    x = torch.randn(8, 3)
+    assert DropPath(0.5).eval()(x) is x
+    assert DropPath(0.0).train()(x) is x
+
+
+def test_keeps_the_precision_of_its_input() -> None:
+    assert DropPath(0.5)(torch.ones(4, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
+def test_impossible_rates(rate: float) -> None:
+    with pytest.raises(ValueError, match=rf"must be in \[0, 1\), got {rate}"):
+        DropPath(rate)

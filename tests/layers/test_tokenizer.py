@@ -1,0 +1,80 @@
+"""Tokenizers: the token grid by arithmetic against what the convolutions give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from compact_vit.layers import ConvTokenizer, PatchTokenizer
+
+SIZES = [(32, 32), (28, 28), (17, 17), (33, 20), (9, 64), (7, 8), (50, 31)]
+
+
+def conv_maps(tokenizer: ConvTokenizer, x: torch.Tensor) -> torch.Tensor:
+    """The published order: convolution, ReLU, max pool."""
+    for conv in tokenizer.convs:
+        x = F.max_pool2d(F.relu(conv(x)), 3, 2, 1)
+    return x
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 7, 9])
+@pytest.mark.parametrize("convs", [1, 2, 3])
+def test_grid_of_convolutions(size: tuple[int, int], kernel: int, convs: int) -> None:
+    tokenizer = ConvTokenizer(1, 4, kernel, convs, hidden_dim=2)
+    maps = conv_maps(tokenizer, torch.zeros(1, 1, *size))
+    assert tokenizer.grid_size(*size) == tuple(maps.shape[2:])
+    assert tokenizer(torch.zeros(1, 1, *size)).shape == (1, maps.shape[2] * maps.shape[3], 4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("patch", [1, 2, 3, 4, 7])
+def test_grid_of_patches(size: tuple[int, int], patch: int) -> None:
+    tokenizer = PatchTokenizer(1, 4, patch)
+    maps = tokenizer.proj(torch.zeros(1, 1, *size))
+    assert tokenizer.grid_size(*size) == tuple(maps.shape[2:])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "convs", "side", "tokens"), [(3, 1, 32, 256), (3, 2, 32, 64), (7, 2, 224, 196)]
+)
+def test_published_numbers_of_tokens(kernel: int, convs: int, side: int, tokens: int) -> None:
+    height, width = ConvTokenizer(3, 4, kernel, convs).grid_size(side, side)
+    assert height * width == tokens
+
+
+def test_patches_are_one_linear_map_in_row_major_order() -> None:
+    torch.manual_seed(0)
+    tokenizer, x = PatchTokenizer(2, 5, 3).double(), torch.randn(1, 2, 7, 9, dtype=torch.float64)
+    tokens = tokenizer(x)
+    assert tokens.shape == (1, 6, 5)  # 2 x 3 patches; the seventh row is not seen
+    weight = tokenizer.proj.weight.flatten(1)
+    for row in range(2):
+        for column in range(3):
+            patch = x[0, :, 3 * row : 3 * row + 3, 3 * column : 3 * column + 3].flatten()
+            expected = weight @ patch + tokenizer.proj.bias
+            torch.testing.assert_close(tokens[0, 3 * row + column], expected)
+
+
+@pytest.mark.parametrize(("kernel", "convs"), [(3, 1), (3, 2), (7, 2)])
+def test_relu_after_the_pool_is_relu_before_it(kernel: int, convs: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = (ConvTokenizer(3, 8, kernel, convs, hidden_dim=4).double() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 24, 18, dtype=torch.float64, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    got = ours(x)
+    expected = conv_maps(theirs, y).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(got, expected)
+    into = torch.randn_like(got)
+    got.backward(into)
+    expected.backward(into)
+    torch.testing.assert_close(x.grad, y.grad)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_convolutions_have_the_published_widths_and_no_bias() -> None:
+    shapes = [tuple(p.shape) for p in ConvTokenizer(3, 256, 3, 3).parameters()]
+    assert shapes == [(64, 3, 3, 3), (64, 64, 3, 3), (256, 64, 3, 3)]

@@ -1,0 +1,119 @@
+"""Models under the tools that copy, trace, compile and store them."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from compact_vit import create_model
+
+
+def test_save_and_load(build, positions, tmp_path) -> None:
+    model, x = build(positional_embedding=positions).eval(), torch.randn(2, 3, 32, 32)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    other = build(positional_embedding=positions).eval()
+    assert not torch.equal(other(x), model(x))
+    other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
+    assert torch.equal(other(x), model(x))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_are_equal_and_apart(build, copied) -> None:
+    model, x = build().eval(), torch.randn(2, 3, 32, 32)
+    other, before = copied(model), model(x)
+    assert torch.equal(other(x), before)
+    assert other.config == model.config
+    for parameter in other.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(model(x), before)
+
+
+def test_meta_device(build, positions) -> None:
+    with torch.device("meta"):
+        model = build(positional_embedding=positions)
+        assert all(p.is_meta for p in model.parameters())
+        assert model(torch.randn(2, 3, 48, 24)).shape == (2, 10)
+    model.to_empty(device="cpu").load_state_dict(build(positional_embedding=positions).state_dict())
+    assert model.eval()(torch.randn(1, 3, 32, 32)).isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 24)])
+def test_bfloat16(build, positions, size) -> None:
+    model, x = build(positional_embedding=positions).eval(), torch.randn(4, 3, *size)
+    expected = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model(x).float(), expected, atol=0.05, rtol=0.05)
+    out = model.bfloat16()(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, atol=0.1, rtol=0.1)
+
+
+def test_bfloat16_trains(build) -> None:
+    model = build().bfloat16().train()
+    model(torch.randn(4, 3, 32, 32).bfloat16()).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_channels_last(build) -> None:
+    model, x = build().eval(), torch.randn(2, 3, 32, 32)
+    expected = model(x)
+    model = model.to(memory_format=torch.channels_last)
+    out = model(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(out, expected)
+
+
+def test_batch_of_one_trains(build) -> None:
+    model = build().train()
+    model(torch.randn(1, 3, 32, 32)).square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+# torch says of its own tracers that they will go
+@pytest.mark.filterwarnings("ignore:.*is deprecated", "ignore::torch.jit.TracerWarning")
+def test_jit_trace(build, positions) -> None:
+    model, x = build(positional_embedding=positions).eval(), torch.randn(2, 3, 32, 32)
+    traced = torch.jit.trace(model, x)
+    for batch in (1, 5):
+        y = torch.randn(batch, 3, 32, 32)
+        torch.testing.assert_close(traced(y), model(y))
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
+def test_jit_script_serves_any_size(build, positions) -> None:
+    model = build(positional_embedding=positions).eval()
+    scripted = torch.jit.script(model)
+    for size in ((32, 32), (48, 24)):
+        x = torch.randn(2, 3, *size)
+        torch.testing.assert_close(scripted(x), model(x))
+
+
+def test_export_with_any_batch(build) -> None:
+    model, x = build().eval(), torch.randn(2, 3, 32, 32)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(model, (x,), dynamic_shapes={"x": {0: batch}}, strict=True)
+    for size in (1, 5):
+        y = torch.randn(size, 3, 32, 32)
+        torch.testing.assert_close(program.module()(y), model(y))
+
+
+@pytest.mark.parametrize("kind", ["sine", "none"])
+def test_export_of_the_other_positions(kind) -> None:
+    model = create_model("cct_2_3x2", positional_embedding=kind).eval()
+    x = torch.randn(2, 3, 48, 24)  # not the size built for
+    program = torch.export.export(model, (x,))
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
+def test_compiles_without_a_break(build) -> None:
+    torch.compiler.reset()  # its limit of recompilations counts for the class, not for the model
+    model, x = build().eval(), torch.randn(2, 3, 32, 32)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for size in (32, 24):
+        y = torch.randn(2, 3, size, size)
+        torch.testing.assert_close(compiled(y), model(y))
+    model.train()
+    compiled(x).square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())

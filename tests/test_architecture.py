@@ -1,0 +1,174 @@
+"""The directions of the imports, and the sizes of files and functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "compact_vit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+#: names every room may use
+BASICS = {"errors", "_lazy", "_version"}
+
+# room -> the rooms it may import; a room is a folder of the package, or a module beside them
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "_lazy": set(),
+    "_version": set(),
+    "__init__": BASICS | {"layers", "models"},
+    "__main__": {"cli"},
+    "cli": BASICS,
+    "layers": set(),
+    "models": BASICS | {"layers"},
+    "baselines": BASICS | {"layers"},
+    "data": BASICS,
+    "scoring": BASICS,
+    "timm": BASICS | {"layers", "models", "data"},
+    "report": BASICS | {"cli", "layers", "models", "baselines", "scoring"},
+    "plots": BASICS | {"layers", "models", "scoring"},
+    "train": BASICS
+    | {"cli", "layers", "models", "baselines", "data", "report", "scoring", "plots"},
+}
+# the commands on a checkpoint, and what calls train() as a whole
+ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
+ARROWS |= dict.fromkeys(("evaluate", "predict", "export", "experiments"), ABOVE)
+
+LAYERS_KNOW = {"torch", "math", "itertools", "collections", "typing", "dataclasses"}
+
+TORCH_FREE = [
+    "__init__.py",
+    "__main__.py",
+    "_lazy.py",
+    "_version.py",
+    "cli.py",
+    "errors.py",
+    "evaluate.py",
+    "predict.py",
+    "scoring.py",
+    "data/__init__.py",
+    "data/catalog.py",
+    "models/__init__.py",
+    "models/config.py",
+    "report/__init__.py",
+    "report/__main__.py",
+    "report/cli.py",
+    "train/__init__.py",
+    "train/__main__.py",
+    "train/cli.py",
+    "train/config.py",
+    "train/recipes.py",
+]
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "PIL", "torchinfo"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: not in functions, not for types alone."""
+    for node in ast.iter_child_nodes(tree):
+        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            if typing_only:
+                continue
+            yield node
+            yield from at_import(node)
+
+
+def imported(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[str, ...]]:
+    """What the ``import`` statements among ``nodes`` name: absolute, relative ones resolved."""
+    package = ("compact_vit", *path.relative_to(PACKAGE).parts[:-1])
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            if base == ("compact_vit",):  # from . import cli
+                yield from ((*base, alias.name) for alias in node.names)
+            else:
+                yield base
+
+
+def everything(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text()))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_knows_the_rooms_below_it_and_none_above(path: Path) -> None:
+    here = room(path)
+    assert here in ARROWS, f"{here} has no place in the drawing"
+    for name in imported(path, everything(path)):
+        if name[0] == "compact_vit" and len(name) > 1 and name[1] != here:
+            assert name[1] in ARROWS[here], f"{here} must not know {'.'.join(name)}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "layers"], ids=name_of)
+def test_layers_know_nothing_but_torch(path: Path) -> None:
+    outside = {name[0] for name in imported(path, everything(path))} - {"compact_vit", "__future__"}
+    assert outside <= LAYERS_KNOW
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name_of(p) in TORCH_FREE], ids=name_of)
+def test_what_help_needs_imports_nothing_heavy(path: Path) -> None:
+    for name in imported(path, at_import(ast.parse(path.read_text()))):
+        assert name[0] not in HEAVY
+        if name[0] == "compact_vit":
+            inside = PACKAGE.joinpath(*name[1:])
+            targets = {name_of(inside / "__init__.py"), name_of(inside.with_suffix(".py"))}
+            assert targets & set(TORCH_FREE), f"{'.'.join(name)} may import torch"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) != "timm"], ids=name_of)
+def test_big_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    names = {name[0] for name in imported(path, at_import(ast.parse(path.read_text())))}
+    assert not names & (HEAVY - {"torch"})
+
+
+def test_there_are_no_cycles_among_rooms() -> None:
+    def below(name: str, seen: tuple[str, ...] = ()) -> None:
+        assert name not in seen, f"cycle: {' -> '.join((*seen, name))}"
+        for other in edges.get(name, ()):
+            below(other, (*seen, name))
+
+    edges: dict[str, set[str]] = {}
+    for path in FILES:
+        for name in imported(path, everything(path)):
+            # the package's own list of names is lazy: it is at the top, whoever asks for it
+            if name[0] == "compact_vit" and len(name) > 1 and name[1] != room(path):
+                edges.setdefault(room(path), set()).add(name[1])
+    for name in list(edges):
+        below(name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_fit_the_eye(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+def test_the_test_sees_what_it_looks_for() -> None:
+    source = "from .. import cli\nfrom ..models.zoo import x\nimport torch.nn\nfrom .a import b\n"
+    source += "def f():\n    import timm\nif TYPE_CHECKING:\n    import sklearn\n"
+    tree, path = ast.parse(source), PACKAGE / "train" / "loop.py"
+    expected = {
+        ("compact_vit", "cli"),
+        ("compact_vit", "models", "zoo"),
+        ("torch", "nn"),
+        ("compact_vit", "train", "a"),
+    }
+    assert set(imported(path, at_import(tree))) == expected
+    assert set(imported(path, ast.walk(tree))) == expected | {("timm",), ("sklearn",)}
