@@ -170,7 +170,7 @@ def _decode(
     def decode(start: int) -> tuple[int, Tensor]:
         stop = min(start + _CHUNK, count)
         for index in range(start, stop):
-            picture = _read(files[index].path, height, width)  # [H,W,3]
+            picture = read_picture(files[index].path, height, width)  # [H,W,3]
             array[index] = picture.transpose(2, 0, 1)
         return stop - start, channel_sums(torch.from_numpy(array[start:stop]))
 
@@ -186,7 +186,7 @@ def _decode(
     return statistics(total, count * height * width)
 
 
-def _read(path: str, height: int, width: int) -> Array:
+def read_picture(path: str, height: int, width: int) -> Array:
     """The picture in ``path`` as ``uint8 [H,W,3]``, upright, scaled to cover and cropped."""
     from PIL import Image, ImageOps
 
@@ -199,6 +199,8 @@ def _read(path: str, height: int, width: int) -> Array:
             if image.size != (width, height):
                 image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
             return np.asarray(image)
+    except FileNotFoundError:
+        raise UsageError(f"no picture at {path}: give the path of a picture file") from None
     except Exception as error:  # what a damaged picture raises differs by format
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"cannot read the picture {path}: {reason}") from None

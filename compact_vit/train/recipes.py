@@ -86,7 +86,7 @@ _VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
 
 #: What each data set starts from; a recipe that is asked for overrides it.
 _DATASETS: dict[str, dict[str, Any]] = {
-    "digits": {"recipe": "quick", "model": "cct_2_3x1", "crop_padding": 1, "epochs": 30},
+    "digits": {"recipe": "quick", "batch_size": 32, "crop_padding": 1, "epochs": 15},
     "cifar10": {"recipe": "published-200"},
     "cifar100": {"recipe": "published-200"},
     "mnist": {"recipe": "quick", "crop_padding": 2, "epochs": 10},

@@ -18,13 +18,13 @@ from compact_vit.data.datasets import load_dataset
 def decoded(monkeypatch) -> list[str]:
     """The paths decoded so far: empty while packs are read from where they are kept."""
     seen: list[str] = []
-    read = packing._read
+    read = packing.read_picture
 
     def spy(path: str, height: int, width: int):
         seen.append(path)
         return read(path, height, width)
 
-    monkeypatch.setattr(packing, "_read", spy)
+    monkeypatch.setattr(packing, "read_picture", spy)
     return seen
 
 
