@@ -150,12 +150,15 @@ class _Run:
         state = self.state
         state.model.train()
         totals = torch.zeros(3, dtype=torch.float64, device=state.device)  # loss, right, seen
-        clock = _Clock(self, progress)
+        forecast = _Forecast(self, progress)
         for images, labels in state.loader:
             x, targets = self.batch(images, labels, state.epoch, state.augmentation)
             totals += self._step(x, targets)
             progress.advance(len(labels))
-            clock.tick(totals)
+            forecast.tick()
+            if progress.due():
+                loss, right, seen = totals.tolist()
+                progress.show(loss / seen, 100 * right / seen, int(seen))
         loss, right, seen = totals.tolist()
         return loss / seen, 100 * right / seen
 
@@ -237,25 +240,21 @@ class _Run:
         return TrainResult(model.eval(), folder.path, self.config, history, summary)
 
 
-class _Clock:
-    """Says after the first steps how long the run will take, and shows the figures now and then."""
+class _Forecast:
+    """Says after the first steps how long the run will take, and what would take less."""
 
     MEASURED = 20
-    SHOWN_EVERY = 20
 
     def __init__(self, run: _Run, progress: Progress) -> None:
         self.run, self.progress = run, progress
         self.steps, self.start = 0, 0.0
 
-    def tick(self, totals: Tensor) -> None:
+    def tick(self) -> None:
         self.steps += 1
         if self.steps == 2:  # the first steps allocate, compile and tune
             self.start = time.perf_counter()
         if self.steps == min(self.MEASURED, len(self.run.state.loader)) and self.steps > 2:
             self._announce((time.perf_counter() - self.start) / (self.steps - 2))
-        if self.progress.bars and self.steps % self.SHOWN_EVERY == 0:
-            loss, right, seen = totals.tolist()
-            self.progress.show(loss=loss / seen, accuracy=100 * right / seen)
 
     def _announce(self, step_seconds: float) -> None:
         run = self.run

@@ -29,7 +29,8 @@ class Progress:
 
     def __init__(self, epochs: int, pictures: int, done: int = 0, quiet: bool = False) -> None:
         self.epochs, self.pictures, self.quiet = epochs, pictures, quiet
-        self.started, self.first = time.perf_counter(), done
+        self.started = self.shown = time.perf_counter()
+        self.first = done
         self.bars = not quiet and sys.stderr.isatty()
         self._epoch_bar: Any = None
         self._step_bar: Any = None
@@ -61,10 +62,18 @@ class Progress:
         if self._step_bar is not None:
             self._step_bar.update(pictures)
 
-    def show(self, **figures: float) -> None:
-        """Figures beside the step bar."""
+    def due(self) -> bool:
+        """Whether it is time to ``show`` figures: twice a second on bars, once a minute in lines."""
+        return time.perf_counter() - self.shown > (0.5 if self.bars else 60) and not self.quiet
+
+    def show(self, loss: float, accuracy: float, pictures: int) -> None:
+        """The epoch's figures after ``pictures`` pictures."""
+        self.shown = time.perf_counter()
+        figures = f"loss {loss:.3f} accuracy {accuracy:.2f}%"
         if self._step_bar is not None:
-            self._step_bar.set_postfix({k: f"{v:.4g}" for k, v in figures.items()})
+            self._step_bar.set_postfix_str(figures)
+        else:
+            self.say(f"  {pictures:,} of {self.pictures:,} pictures, {figures}")
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         if self._step_bar is not None:
