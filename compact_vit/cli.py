@@ -25,6 +25,9 @@ COMMANDS = {
     "report": ("report", "parameters, multiply-accumulates and memory of models"),
 }
 
+#: How torch says on any device that a tensor is too large, in a ``RuntimeError``.
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|Storage size")
+
 
 class Parser(argparse.ArgumentParser):
     """``ArgumentParser`` whose errors are one line that names the nearest right option."""
@@ -76,6 +79,10 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             return 141
         except OSError as error:
             message = f"{error.filename or 'input/output'}: {error.strerror or error}"
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+                raise
+            message = "out of memory: ask for smaller pictures, a smaller batch or a smaller model"
         except KeyboardInterrupt:
             message = "interrupted"
             print(message, file=sys.stderr)

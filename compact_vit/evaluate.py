@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
-from .errors import UsageError
+from .errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from .train.metrics import Evaluation
@@ -41,7 +41,7 @@ def evaluate_run(
     from .train.run import load_model
 
     if split not in SPLITS:
-        raise UsageError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise unknown("split", split, SPLITS)
     trained = load_model(run, checkpoint)
     config = trained.config
     if data_dir is not None:
@@ -116,6 +116,10 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print top-1, top-5, every class's figures, and draw the confusion matrix."""
     args = _parser().parse_args(argv)
+    from .plots import check_picture, plot_confusion
+
+    picture = Path(args.output or Path(args.run) / f"confusion-{args.split}.png")
+    check_picture(picture)
     trained, evaluation = evaluate_run(
         args.run,
         checkpoint=args.checkpoint,
@@ -124,9 +128,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=args.device,
     )
     report = class_report(evaluation, trained.classes)
-    picture = Path(args.output or Path(args.run) / f"confusion-{args.split}.png")
-    from .plots import plot_confusion
-
     picture.parent.mkdir(parents=True, exist_ok=True)
     plot_confusion(report["confusion"], trained.classes).savefig(picture, dpi=150)
     head = {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -11,6 +14,15 @@ if TYPE_CHECKING:
 #: Okabe and Ito's colours, told apart by colour-blind readers too.
 _COLOURS = {"train": "#0072B2", "val": "#009E73", "test": "#D55E00"}
 _MARKED_EPOCHS = 40
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file name whose ending is no kind of picture that can be written."""
+    from matplotlib.figure import Figure
+
+    kinds = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in kinds:
+        raise UsageError(f"output must end in .png, .pdf or .svg, got '{path}'")
 
 
 def plot_curves(history: Sequence[dict[str, Any]], title: str = "") -> Figure:

@@ -39,6 +39,9 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
     Read with ``weights_only``; raises ``UsageError`` if the file is missing, damaged, or not ours.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load itself lets a flipped bit pass
+            if archive.testzip() is not None:
+                raise zipfile.BadZipFile
         content = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise UsageError(

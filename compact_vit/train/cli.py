@@ -22,6 +22,13 @@ _EPILOG = (
     "takes the recipe's value, and without --recipe the data set's own."
 )
 
+#: What a flag's absence means where neither a recipe nor the field itself says so.
+_DEFAULTS = {
+    "data_dir": "a cache in the home folder",
+    "img_size": "by data set",
+    "positional_embedding": "as the model's name says, else learnable",
+}
+
 
 def build_parser() -> Parser:
     """The parser, its flags made from the fields of ``TrainConfig``."""
@@ -47,9 +54,7 @@ def build_parser() -> Parser:
 def _add_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
     """One field as a flag; its absence is left for the configuration to fill."""
     options: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS}
-    default = "by recipe" if entry.default is None else entry.default
-    if entry.name == "data_dir":
-        default = "a cache in the home folder"
+    default = _DEFAULTS.get(entry.name, "by recipe" if entry.default is None else entry.default)
     options["help"] = f"{entry.metadata['help']} (default: {default})".replace("%", "%%")
     flag = "--" + entry.name.replace("_", "-")
     kind = str(entry.type)

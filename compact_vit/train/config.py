@@ -6,7 +6,7 @@ Imports no torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +51,7 @@ class TrainConfig:
     recipe: str = _field("recipe", "named set of values; every other flag overrides it")
 
     model: str = _field("model", "any name of a family: cct_6_3x1, cvt_7_4, vit_lite_6_4, ...")
-    positional_embedding: str = _field("model", "learnable, sine or none", "learnable")
+    positional_embedding: str = _field("model", "learnable, sine or none")
     residual: str = _field("model", "published or pre_norm form of the encoder layer", "published")
     dropout: float = _field("model", "dropout of embeddings, projections and MLP")
     attention_dropout: float = _field("model", "dropout of attention weights")
@@ -94,11 +94,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("dataset", "recipe", "model"):
-            if not isinstance(getattr(self, name), str | None):
+            if not isinstance(getattr(self, name), str if name == "dataset" else str | None):
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
         info = dataset_info(self.dataset)
         values = recipe_values(self.dataset, self.recipe, self.model)
         values.setdefault("img_size", info.img_size)
+        named = config_from_name(self.model or values["model"])  # cct_7_3x1_32_sine says sine
+        values.setdefault("positional_embedding", named.positional_embedding)
         for entry in dataclasses.fields(self):
             if getattr(self, entry.name) is _BY_RECIPE and entry.name in values:
                 object.__setattr__(self, entry.name, values[entry.name])
@@ -125,7 +127,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+    return (_is_int(value) or isinstance(value, float)) and abs(value) <= sys.float_info.max
 
 
 #: fields -> (what is wanted, whether it is)
@@ -162,6 +164,11 @@ def _check(config: TrainConfig) -> None:
         raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
     if config.dataset == "folder" and config.data_dir is None:
         raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
+    if config.dataset == "digits" and config.data_dir is not None:
+        raise UsageError(
+            f"data_dir must not be given: digits are built in, got {config.data_dir!r}; "
+            "for a folder of pictures choose the data set 'folder'"
+        )
     if config.warmup_ratio + config.cooldown_ratio >= 1:
         raise UsageError(
             "warmup_ratio and cooldown_ratio must leave epochs between them, "
@@ -169,7 +176,9 @@ def _check(config: TrainConfig) -> None:
         )
     for name in ("min_lr", "warmup_lr"):
         if getattr(config, name) > config.lr:
-            raise UsageError(f"{name} must be at most lr, got {getattr(config, name)}")
+            raise UsageError(
+                f"{name} must be at most lr ({config.lr:g}), got {getattr(config, name):g}"
+            )
     if config.accumulation > config.batch_size:
         raise UsageError(
             f"accumulation must be at most batch_size ({config.batch_size}), "

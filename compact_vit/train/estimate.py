@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from ..models.compact import CompactTransformer
 from ..report.measure import summarize
 from .config import TrainConfig
@@ -33,7 +35,9 @@ def shorter_runs(config: TrainConfig, model: CompactTransformer, seconds: float)
     options = []
     for name in ("cct_4_3x2", "cct_2_3x2"):
         other = dataclasses.replace(config, model=name)
-        less = summarize(build_model(other, model.num_classes, in_chans), shape).macs / macs
+        with torch.device("meta"):  # shapes only: no draw from the run's generator
+            smaller = build_model(other, model.num_classes, in_chans)
+        less = summarize(smaller, shape).macs / macs
         if less < 0.8:
             options.append(f"--model {name} about {duration(seconds * less)}")
     epochs = int(config.epochs * LONG / seconds)

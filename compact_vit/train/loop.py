@@ -5,6 +5,7 @@ Letters: B batch, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -66,12 +67,17 @@ def resume(run: str | os.PathLike[str], *, quiet: bool = False) -> TrainResult:
     folder = RunFolder.open(run)
     current = _Run.build(folder.config(), quiet)
     saved = load_checkpoint(folder.last, map_location=current.state.device)
-    if saved["classes"] != list(current.splits.classes):
+    classes = saved.get("classes", [])
+    if classes != list(current.splits.classes):
         raise UsageError(
             f"the data set has changed since '{folder.path}' was trained: it had "
-            f"{len(saved['classes'])} classes and now has {len(current.splits.classes)}"
+            f"{len(classes)} classes and now has {len(current.splits.classes)}"
         )
-    current.state.load_state_dict(saved["training"], saved["epoch"])
+    try:
+        current.state.load_state_dict(saved["training"], saved["epoch"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise UsageError(f"'{folder.last}' is not a checkpoint of this run: {reason}") from None
     return current.go(folder, folder.keep_metrics(saved["epoch"]))
 
 
@@ -133,6 +139,11 @@ class _Run:
         loss, accuracy = self._train_epoch(progress)
         trained = time.perf_counter()
         evaluation = self._evaluate(pictures)
+        if not math.isfinite(loss + evaluation.loss):
+            raise UsageError(
+                f"the loss of epoch {state.epoch + 1} is not finite: train again with "
+                f"a smaller lr than {config.lr:g}, or clip_grad 1"
+            )
         state.epoch += 1
         row = {
             "epoch": state.epoch,
@@ -140,7 +151,7 @@ class _Run:
             "train_loss": loss,
             "train_accuracy": accuracy,
             **{f"{split}_{name}": value for name, value in evaluation.figures().items()},
-            "pictures_per_second": len(state.loader) * config.batch_size / (trained - start),
+            "pictures_per_second": progress.pictures / (trained - start),
             "seconds": time.perf_counter() - start,
         }
         return row, evaluation
@@ -149,7 +160,7 @@ class _Run:
         """One pass over the training set: the mean loss and the accuracy in percent."""
         state = self.state
         state.model.train()
-        totals = torch.zeros(3, dtype=torch.float64, device=state.device)  # loss, right, seen
+        totals = torch.zeros(3, device=state.device)  # loss, right, seen; not all have float64
         forecast = _Forecast(self, progress)
         for images, labels in state.loader:
             x, targets = self.batch(images, labels, state.epoch, state.augmentation)
@@ -166,7 +177,7 @@ class _Run:
         """One optimiser step on ``[B,C,H,W]``: the loss and the right answers summed, and B."""
         state, config = self.state, self.config
         criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
-        figures = torch.zeros(3, dtype=torch.float64, device=x.device)
+        figures = torch.zeros(3, device=x.device)
         for part, wanted in zip(
             x.chunk(config.accumulation), targets.chunk(config.accumulation), strict=True
         ):
@@ -176,8 +187,8 @@ class _Run:
             state.scaler.scale(loss * (len(part) / len(x))).backward()
             labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
             right = (logits.argmax(dim=1) == labels).sum()
-            seen = torch.tensor(float(len(part)), dtype=torch.float64, device=x.device)
-            figures += torch.stack((loss.detach().double() * len(part), right.double(), seen))
+            seen = torch.tensor(float(len(part)), device=x.device)
+            figures += torch.stack((loss.detach() * len(part), right.float(), seen))
         if config.clip_grad:
             state.scaler.unscale_(state.optimizer)
             nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
@@ -262,7 +273,11 @@ class _Forecast:
             return
         config, epochs = run.config, run.config.epochs - run.state.epoch
         seconds = whole_run(
-            step_seconds, len(run.state.loader), len(run.watched[1]), config.batch_size, epochs
+            step_seconds,
+            len(run.state.loader),
+            len(run.watched[1]),
+            run.state.loader.batch_size,
+            epochs,
         )
         text = f"{epochs} epochs will take about {duration(seconds)} on this machine"
         if seconds > LONG:

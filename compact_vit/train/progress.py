@@ -63,7 +63,7 @@ class Progress:
             self._step_bar.update(pictures)
 
     def due(self) -> bool:
-        """Whether it is time to ``show`` figures: twice a second on bars, once a minute in lines."""
+        """Whether it is time to ``show`` figures: twice a second in bars, else once a minute."""
         return time.perf_counter() - self.shown > (0.5 if self.bars else 60) and not self.quiet
 
     def show(self, loss: float, accuracy: float, pictures: int) -> None:

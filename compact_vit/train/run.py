@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, unknown
 from ..models.compact import CompactTransformer
 from ..models.zoo import create_model
 from .checkpoint import load_checkpoint
@@ -86,29 +86,26 @@ class RunFolder:
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The epochs so far."""
-        try:
-            lines = (self.path / "metrics.jsonl").read_text().splitlines()
-            return [json.loads(line) for line in lines]
-        except FileNotFoundError:
-            return []
-        except ValueError as error:
-            raise UsageError(f"'{self.path}/metrics.jsonl' is not JSON lines ({error})") from None
-
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """Drop the lines of epochs after ``epochs``, which a resumed run will write anew."""
-        rows = [row for row in self.read_metrics() if row["epoch"] <= epochs]
-        temporary = self.path / "metrics.jsonl.tmp"
+        """The lines of the first ``epochs``; a resumed run writes those after them anew."""
+        path, temporary = self.path / "metrics.jsonl", self.path / "metrics.jsonl.tmp"
+        try:
+            rows = [json.loads(line) for line in path.read_text().splitlines()[:epochs]]
+            whole = [row["epoch"] for row in rows] == list(range(1, epochs + 1))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise UsageError(f"'{path}' does not hold epochs 1 to {epochs}: train again")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        temporary.replace(self.path / "metrics.jsonl")
+        temporary.replace(path)
         return rows
 
 
 def check_output(path: Path) -> None:
-    """Refuse an output that exists and is not an empty folder."""
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"output must be a folder, got the file '{path}'")
+    """Refuse an output that exists and is not an empty folder, or cannot be one."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
     if path.is_dir() and any(path.iterdir()):
         raise UsageError(
             f"output '{path}' is not empty: choose another, or --resume it if it is a run"
@@ -152,15 +149,16 @@ def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> Tr
     folder = RunFolder.open(run)
     config = folder.config()
     if checkpoint not in (None, "last", "best"):
-        raise UsageError(f"checkpoint must be 'last' or 'best', got {checkpoint!r}")
-    path = folder.best if (checkpoint or "best") == "best" else folder.last
-    content = load_checkpoint(path if checkpoint or path.exists() else folder.last)
+        raise unknown("checkpoint", checkpoint, ("last", "best"))
+    picked = checkpoint == "best" or (checkpoint is None and folder.best.exists())
+    path = folder.best if picked else folder.last
+    content = load_checkpoint(path)
     try:
         classes, mean, std = (tuple(content[key]) for key in ("classes", "mean", "std"))
         model = build_model(config, len(classes), len(mean))
         model.load_state_dict(content["weights"])
         epoch = int(content["epoch"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise UsageError(f"'{path}' is not a checkpoint of {config.model}: {reason}") from None
     return TrainedModel(model.eval(), config, classes, mean, std, epoch)
