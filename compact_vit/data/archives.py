@@ -90,6 +90,7 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
     with contextlib.suppress(Exception):  # whatever is wrong shows again below
         return source.read(kind, root, size, False)
     before = {archive.path for archive in archives if archive.path.exists()}
+    had_root = root.exists()
     # archives that somebody put there are unpacked by torchvision's download, without a network
     unpack = download or all(archive.intact() for archive in archives)
     try:
@@ -100,6 +101,10 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
         for archive in archives:  # a download that broke off
             if archive.path.exists() and archive.path not in before and not archive.intact():
                 archive.path.unlink()
+        if not had_root:  # nor leave the empty folders that torchvision made
+            for folder, _, _ in os.walk(root, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
         raise _diagnosis(info, archives, download, error) from None
 
 
