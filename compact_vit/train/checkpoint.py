@@ -52,3 +52,9 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"'{path}' is not a checkpoint of this version of compact_vit")
     return content
+
+
+def unfit(path: Path, owner: str, error: Exception) -> UsageError:
+    """The error for a checkpoint whose content ``owner`` cannot take, which raised ``error``."""
+    reason = str(error).splitlines()[-1].strip()  # torch's last line names a tensor
+    return UsageError(f"'{path}' is not a checkpoint of {owner}: {reason:.150}")

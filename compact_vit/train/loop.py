@@ -19,7 +19,7 @@ from ..data.pictures import DataSplits, Pictures
 from ..errors import UsageError
 from ..layers import LabelSmoothingCrossEntropy
 from ..models.compact import CompactTransformer
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, save_checkpoint, unfit
 from .config import TrainConfig
 from .estimate import LONG, shorter_runs, whole_run
 from .inputs import TrainBatch, build_train_batch, load_splits
@@ -67,17 +67,17 @@ def resume(run: str | os.PathLike[str], *, quiet: bool = False) -> TrainResult:
     folder = RunFolder.open(run)
     current = _Run.build(folder.config(), quiet)
     saved = load_checkpoint(folder.last, map_location=current.state.device)
-    classes = saved.get("classes", [])
-    if classes != list(current.splits.classes):
+    try:
+        classes = tuple(saved["classes"])
+        if classes == current.splits.classes:
+            current.state.load_state_dict(saved["training"], saved["epoch"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise unfit(folder.last, "this run", error) from None
+    if classes != current.splits.classes:
         raise UsageError(
             f"the data set has changed since '{folder.path}' was trained: it had "
             f"{len(classes)} classes and now has {len(current.splits.classes)}"
         )
-    try:
-        current.state.load_state_dict(saved["training"], saved["epoch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
-        raise UsageError(f"'{folder.last}' is not a checkpoint of this run: {reason}") from None
     return current.go(folder, folder.keep_metrics(saved["epoch"]))
 
 

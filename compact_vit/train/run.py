@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UsageError, unknown
 from ..models.compact import CompactTransformer
 from ..models.zoo import create_model
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, unfit
 from .config import TrainConfig
 
 
@@ -159,6 +159,5 @@ def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> Tr
         model.load_state_dict(content["weights"])
         epoch = int(content["epoch"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).split("\n")[0]
-        raise UsageError(f"'{path}' is not a checkpoint of {config.model}: {reason}") from None
+        raise unfit(path, config.model, error) from None
     return TrainedModel(model.eval(), config, classes, mean, std, epoch)

@@ -1,0 +1,215 @@
+"""``python -m compact_vit.evaluate``: figures against hand computation and scikit-learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from compact_vit.data import load_dataset
+from compact_vit.errors import UsageError
+from compact_vit.evaluate import class_report, evaluate_run, main
+from compact_vit.train import load_model, train
+from compact_vit.train.config import TrainConfig
+from compact_vit.train.metrics import evaluate_model, score_logits
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run on the digits, an epoch of the smallest model, with a validation split."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig(model="cvt_2_8", epochs=2, val_fraction=0.2, device="cpu")
+    train(config, output=folder, quiet=True)
+    return folder
+
+
+def test_figures_by_hand() -> None:
+    logits = torch.tensor(
+        [
+            [9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0],  # true 0: first
+            [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0],  # true 4: fifth
+            [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0],  # true 5: sixth
+            [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.5],  # true 0: second
+        ]
+    )
+    labels = torch.tensor([0, 4, 5, 0])
+    evaluation = score_logits(logits, labels)
+    assert (evaluation.n, evaluation.accuracy, evaluation.top5) == (4, 25.0, 75.0)
+    powers = logits.double().exp()
+    shares = powers / powers.sum(dim=1, keepdim=True)
+    loss = -sum(shares[i, label].log().item() for i, label in enumerate(labels.tolist())) / 4
+    assert evaluation.loss == pytest.approx(loss)
+    assert torch.allclose(evaluation.probabilities.double(), shares)
+
+
+def test_fewer_than_five_classes_are_all_in_the_top_five() -> None:
+    evaluation = score_logits(torch.tensor([[1.0, 2.0], [3.0, 1.0]]), torch.tensor([0, 0]))
+    assert (evaluation.accuracy, evaluation.top5) == (50.0, 100.0)
+
+
+def test_pictures_are_seen_as_they_are_and_the_mode_comes_back() -> None:
+    class Counter(torch.nn.Module):
+        """Logits from the mean level; sees whether it is in training."""
+
+        def forward(self, x):
+            assert not self.training
+            level = x.mean(dim=(1, 2, 3))
+            return torch.stack([level * i for i in range(10)], dim=1)
+
+    splits = load_dataset("digits")
+    heard = []
+    model = Counter().train()
+    evaluation = evaluate_model(
+        model,
+        splits.test,
+        lambda images: images.float() / 255,
+        device=torch.device("cpu"),
+        batch_size=100,
+        on_batch=heard.append,
+    )
+    assert model.training
+    assert heard == [100, 100, 100, 60]
+    level = splits.test.images.float().div(255).mean(dim=(1, 2, 3))
+    wanted = torch.stack([level * i for i in range(10)], dim=1).softmax(dim=1)
+    assert torch.allclose(evaluation.probabilities, wanted, atol=1e-6)
+    assert torch.equal(evaluation.labels, splits.test.labels)
+
+
+def test_it_repeats_what_training_said(run) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    for name, key in (("last", "final"), ("best", "best"), (None, "best")):
+        trained, evaluation = evaluate_run(run, checkpoint=name, device="cpu")
+        said = summary[key]
+        assert trained.epoch == said["epoch"]
+        assert evaluation.n == said["n"] == 360
+        assert evaluation.figures() == {k: said[k] for k in ("loss", "accuracy", "top5")}
+
+
+def test_figures_from_the_model_itself(run) -> None:
+    """The whole way by hand: pixels, published formula of the normalisation, model, counting."""
+    trained, evaluation = evaluate_run(run, device="cpu")
+    splits = load_dataset("digits")
+    x = (splits.test.images.double() / 255 - trained.mean[0]) / trained.std[0]
+    with torch.no_grad():
+        logits = trained.model(x.float()).double()
+    labels = splits.test.labels
+    order = logits.argsort(dim=1, descending=True)
+    assert evaluation.accuracy == pytest.approx(100 * (order[:, 0] == labels).double().mean())
+    in_five = (order[:, :5] == labels[:, None]).any(dim=1)
+    assert evaluation.top5 == pytest.approx(100 * in_five.double().mean())
+    likelihoods = logits.softmax(dim=1).log()[torch.arange(360), labels]
+    assert evaluation.loss == pytest.approx(-likelihoods.mean().item(), rel=1e-5)
+
+
+def test_the_splits_of_a_run(run) -> None:
+    counts = {name: evaluate_run(run, split=name, device="cpu")[1].n for name in ("train", "val")}
+    assert counts == {"train": 1149, "val": 288}
+    picked = json.loads((run / "summary.json").read_text())["best"]["val_accuracy"]
+    assert evaluate_run(run, split="val", device="cpu")[1].accuracy == picked
+
+
+def test_class_report_by_hand() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    said = torch.tensor([0, 0, 1, 1, 0, 1])
+    evaluation = score_logits(torch.nn.functional.one_hot(said, 4).float(), labels)
+    report = class_report(evaluation, ["a", "b", "c", "d"])
+    assert report["confusion"] == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    rows = [tuple(row.values()) for row in report["classes"]]
+    assert rows == [
+        ("a", pytest.approx(200 / 3), pytest.approx(200 / 3), pytest.approx(200 / 3), 3),
+        ("b", pytest.approx(100 / 3), 50.0, pytest.approx(40.0), 2),
+        ("c", 0.0, 0.0, 0.0, 1),
+        ("d", 0.0, 0.0, 0.0, 0),
+    ]
+
+
+def test_the_command(run, tmp_path, capsys) -> None:
+    picture = tmp_path / "deep" / "matrix.pdf"
+    assert main([str(run), "--device", "cpu", "--output", str(picture)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert picture.read_bytes().startswith(b"%PDF")
+    summary = json.loads((run / "summary.json").read_text())["best"]
+    assert captured.out.startswith("cvt_2_8 on digits (test, 360 pictures), epoch")
+    assert f"top-1 {summary['accuracy']:.2f}%, top-5 {summary['top5']:.2f}%" in captured.out
+    table = captured.out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in table[1:]] == list("0123456789")
+    assert sum(int(line.split()[-1]) for line in table[1:]) == 360
+
+
+def test_json(run, capsys) -> None:
+    from sklearn.metrics import classification_report
+
+    assert main([str(run), "--device", "cpu", "--checkpoint", "last", "--json"]) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert Path(answer["confusion_picture"]) == run / "confusion-test.png"
+    assert (run / "confusion-test.png").read_bytes().startswith(b"\x89PNG")
+    assert (answer["model"], answer["dataset"], answer["split"]) == ("cvt_2_8", "digits", "test")
+    assert (answer["epoch"], answer["n"]) == (2, 360)
+    matrix = torch.tensor(answer["confusion"])
+    assert matrix.sum() == 360
+    assert answer["accuracy"] == pytest.approx(100 * matrix.trace().item() / 360)
+    _, evaluation = evaluate_run(run, checkpoint="last", device="cpu")
+    said = evaluation.probabilities.argmax(dim=1)
+    wanted = classification_report(
+        evaluation.labels, said, output_dict=True, zero_division=0, target_names=list("0123456789")
+    )
+    for row in answer["classes"]:
+        reference = wanted[row["class"]]
+        assert row["precision"] == pytest.approx(100 * reference["precision"])
+        assert row["recall"] == pytest.approx(100 * reference["recall"])
+        assert row["f1"] == pytest.approx(100 * reference["f1-score"])
+        assert row["pictures"] == reference["support"]
+
+
+@pytest.fixture
+def on_pictures(picture_folder, tmp_path) -> Path:
+    config = TrainConfig(
+        dataset="folder",
+        data_dir=str(picture_folder),
+        model="cvt_2_8",
+        epochs=1,
+        device="cpu",
+    )
+    train(config, output=tmp_path / "run", quiet=True)
+    return tmp_path / "run"
+
+
+def test_a_data_set_that_moved(on_pictures, picture_folder) -> None:
+    before = evaluate_run(on_pictures, device="cpu")[1]
+    moved = picture_folder.rename(picture_folder.with_name("moved"))
+    with pytest.raises(UsageError, match="does not exist"):
+        evaluate_run(on_pictures, device="cpu")
+    after = evaluate_run(on_pictures, data_dir=str(moved), device="cpu")[1]
+    assert after.figures() == before.figures()
+
+
+def test_other_classes_are_refused(on_pictures, picture_folder, tmp_path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(picture_folder, other)
+    for part in ("train", "test"):
+        (other / part / "red").rename(other / part / "yellow")
+    with pytest.raises(
+        UsageError, match=r"trained on 3 \(blue, green, red.*got 3 \(blue, green, y"
+    ):
+        evaluate_run(on_pictures, data_dir=str(other), device="cpu")
+
+
+def test_no_validation_split(on_pictures) -> None:
+    with pytest.raises(UsageError, match="no validation split"):
+        evaluate_run(on_pictures, split="val", device="cpu")
+    with pytest.raises(UsageError, match="unknown split 'tset': did you mean 'test'"):
+        evaluate_run(on_pictures, split="tset", device="cpu")
+
+
+def test_the_run_itself_is_left_alone(run) -> None:
+    trained = load_model(run)
+    before = {k: v.clone() for k, v in trained.model.state_dict().items()}
+    again, _ = evaluate_run(run, device="cpu")
+    assert all(torch.equal(v, before[k]) for k, v in again.model.state_dict().items())
+    assert dataclasses.asdict(again.config) == dataclasses.asdict(trained.config)

@@ -1,0 +1,88 @@
+"""Runs of a second: the folder of 36 pictures, the smallest model, pictures of 16 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from compact_vit.train import loop
+from compact_vit.train.config import TrainConfig
+
+#: what a clock says differs from run to run
+CLOCK = ("seconds", "pictures_per_second")
+
+
+@pytest.fixture(autouse=True)
+def drawing(monkeypatch) -> Callable[..., None]:
+    """The function that draws a run's curves, left out of it: half of a tiny run's time."""
+    draw = loop.write_curves
+    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+    return draw
+
+
+@pytest.fixture
+def tiny(picture_folder) -> Callable[..., TrainConfig]:
+    """A configuration on the folder of pictures, other values by keyword."""
+
+    def configured(**values: Any) -> TrainConfig:
+        base = {
+            "dataset": "folder",
+            "data_dir": str(picture_folder),
+            "model": "cvt_2_8",
+            "img_size": 16,
+            "epochs": 2,
+            "batch_size": 12,
+            "device": "cpu",
+        }
+        return TrainConfig(**base | values)
+
+    return configured
+
+
+@pytest.fixture
+def everything(tiny) -> Callable[..., TrainConfig]:
+    """The same with every draw and every moving part switched on."""
+
+    def configured(**values: Any) -> TrainConfig:
+        base = {
+            "dropout": 0.1,
+            "attention_dropout": 0.1,
+            "drop_path": 0.2,
+            "auto_augment": "cifar10",
+            "crop_padding": 2,
+            "min_crop_area": 0.8,
+            "erasing": 0.5,
+            "mixup": 0.8,
+            "cutmix": 1.0,
+            "clip_grad": 1.0,
+            "ema": 0.9,
+            "epochs": 4,
+        }
+        return tiny(**base | values)
+
+    return configured
+
+
+@pytest.fixture
+def timeless() -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Rows of metrics without what a clock says."""
+    return lambda rows: [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+
+
+@pytest.fixture
+def same() -> Callable[[Any, Any], bool]:
+    """Whether two nested values are equal, tensors bit for bit."""
+
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, torch.Tensor):
+            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        if isinstance(a, (list, tuple)):
+            return len(a) == len(b) and all(map(equal, a, b))
+        return a == b
+
+    return equal

@@ -1,0 +1,125 @@
+"""A run that was stopped and goes on is the run that was not stopped, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from compact_vit.errors import UsageError
+from compact_vit.train import loop, resume, train
+from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
+from compact_vit.train.progress import Progress
+from compact_vit.train.run import RunFolder
+
+
+class PowerError(Exception):
+    """The machine goes off."""
+
+
+def stop_when(monkeypatch, owner: object, name: str, call: int) -> None:
+    """Make the ``call``-th call of ``owner.name`` stop the run before it does anything."""
+    original, calls = getattr(owner, name), []
+
+    def counted(*args, **options):
+        calls.append(1)
+        if len(calls) == call:
+            raise PowerError
+        return original(*args, **options)
+
+    monkeypatch.setattr(owner, name, counted)
+
+
+#: where the run is stopped, and how many epochs its last checkpoint has
+STOPS = {
+    "after an epoch": (Progress, "end_epoch", 2, 2),
+    "within an epoch": (Progress, "advance", 3 * 3 + 2, 3),
+    "before the line of an epoch": (RunFolder, "append_metrics", 3, 2),
+    "after the line, before the checkpoint": (loop, "save_checkpoint", 3, 2),
+    "before the summary": (RunFolder, "write_json", 2, 4),
+}
+
+
+def stopped_and_resumed(config, folder, stop) -> loop.TrainResult:
+    owner, name, call, epochs = stop
+    with pytest.MonkeyPatch.context() as patch:
+        stop_when(patch, owner, name, call)
+        with pytest.raises(PowerError):
+            train(config, output=folder, quiet=True)
+    assert load_checkpoint(folder / "last.pt")["epoch"] == epochs
+    assert not (folder / "summary.json").exists()
+    return resume(folder, quiet=True)
+
+
+def without_clock(summary: dict) -> dict:
+    return {k: v for k, v in summary.items() if k not in ("seconds", "pictures_per_second")}
+
+
+@pytest.mark.parametrize("where", STOPS)
+def test_the_same_run(everything, tmp_path, timeless, same, where) -> None:
+    config = everything()
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    result = stopped_and_resumed(config, tmp_path / "stopped", STOPS[where])
+    assert same(result.model.state_dict(), whole.model.state_dict())
+    last, wanted = (load_checkpoint(tmp_path / f / "last.pt") for f in ("stopped", "whole"))
+    assert same(last, wanted)  # weights, averages, optimiser, schedule, generators
+    assert timeless(result.history) == timeless(whole.history)
+    rows = [json.loads(line) for line in (tmp_path / "stopped" / "metrics.jsonl").open()]
+    assert rows == result.history
+    assert without_clock(result.summary) == without_clock(whole.summary)
+    names = [sorted(p.name for p in (tmp_path / f).iterdir()) for f in ("stopped", "whole")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("values", [{"val_fraction": 0.25}, {"precision": "fp16", "ema": 0.0}])
+def test_with_a_validation_split_and_with_a_scaler(everything, tmp_path, same, values) -> None:
+    config = everything(**values)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    result = stopped_and_resumed(config, tmp_path / "stopped", STOPS["after an epoch"])
+    assert without_clock(result.summary) == without_clock(whole.summary)
+    for name in ("last.pt", "best.pt"):
+        one, other = (load_checkpoint(tmp_path / f / name) for f in ("stopped", "whole"))
+        assert same(one, other)
+
+
+def test_a_finished_run_comes_back_as_it_is(everything, tmp_path, same) -> None:
+    first = train(everything(val_fraction=0.25), output=tmp_path / "run", quiet=True)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.suffix != ".png"}
+    again = resume(tmp_path / "run", quiet=True)
+    assert again.summary == first.summary
+    assert again.history == first.history
+    assert same(again.model.state_dict(), first.model.state_dict())
+    for name, content in before.items():
+        assert (tmp_path / "run" / name).read_bytes() == content
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    train(tiny(), output=tmp_path / "run", quiet=True)
+    return tmp_path / "run"
+
+
+def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
+    def refused(said: str) -> None:
+        with pytest.raises(UsageError, match=said) as caught:
+            resume(run, quiet=True)
+        assert len(str(caught.value).splitlines()) == 1
+
+    last = load_checkpoint(run / "last.pt")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "model": "cvt_4_8"}))
+    refused("last.pt' is not a checkpoint of this run")
+    (run / "config.json").write_text(json.dumps(config))
+    shutil.copy(run / "best.pt", run / "last.pt")  # has no optimiser
+    refused("last.pt' is not a checkpoint of this run: 'training'")
+    save_checkpoint(run / "last.pt", {k: v for k, v in last.items() if k != "format"})
+    resume(run, quiet=True)
+    (run / "metrics.jsonl").unlink()
+    refused("metrics.jsonl' does not hold epochs 1 to 2")
+    shutil.copytree(picture_folder / "train" / "red", picture_folder / "train" / "yellow")
+    refused("the data set has changed .* had 3 classes and now has 4")
+    (run / "last.pt").unlink()
+    refused("no checkpoint at")
+    (run / "config.json").unlink()
+    refused("is not the folder of a run")

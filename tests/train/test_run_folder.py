@@ -1,0 +1,99 @@
+"""The folder of a run: how it is made, refused and read back."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+
+from compact_vit.errors import UsageError
+from compact_vit.train import train
+from compact_vit.train.config import TrainConfig
+from compact_vit.train.run import RunFolder, check_output, load_model
+
+
+def test_a_folder_of_its_own_under_runs(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(model="cvt_2_8")
+    folders = [RunFolder.create(None, config).path for _ in range(3)]
+    assert len(set(folders)) == 3
+    for folder in folders:
+        assert re.fullmatch(r"runs/digits-cvt_2_8-\d{8}-\d{6}(-\d)?", folder.as_posix())
+    assert RunFolder.open(folders[0]).config() == config
+
+
+def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path) -> None:
+    config = TrainConfig()
+    (tmp_path / "empty").mkdir()
+    RunFolder.create(tmp_path / "empty", config)
+    with pytest.raises(UsageError, match="is not empty"):
+        RunFolder.create(tmp_path / "empty", config)
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(UsageError, match="is a file"):
+            check_output(path)
+
+
+def test_a_json_file_is_written_whole(tmp_path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_json("summary.json", {"a": 1})
+    with pytest.raises(TypeError):
+        folder.write_json("summary.json", {"a": object()})
+    assert folder.read_json("summary.json") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "is not JSON"), ("[1]", "must hold an object"), ("\udcff", "is not JSON")],
+)
+def test_damaged_json(tmp_path, text, said) -> None:
+    (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match=said):
+        RunFolder.open(tmp_path).config()
+
+
+def test_keep_metrics(tmp_path) -> None:
+    folder = RunFolder(tmp_path)
+    for epoch in (1, 2, 3):
+        folder.append_metrics({"epoch": epoch})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 4, "tr')  # the machine went off
+    assert folder.keep_metrics(2) == [{"epoch": 1}, {"epoch": 2}]
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    with pytest.raises(UsageError, match="does not hold epochs 1 to 3"):
+        folder.keep_metrics(3)
+    for damage in ('{"epoch": 2}\n{"epoch": 1}\n', "1\n2\n", "{}\n{}\n", "{\n{\n"):
+        (tmp_path / "metrics.jsonl").write_text(damage)
+        with pytest.raises(UsageError, match="does not hold epochs 1 to 2"):
+            folder.keep_metrics(2)
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(UsageError, match="does not hold epochs 1 to 1"):
+        folder.keep_metrics(1)
+
+
+def test_load_model_gives_back_what_was_trained(tiny, tmp_path) -> None:
+    result = train(tiny(ema=0.5), output=tmp_path / "run", quiet=True)
+    for checkpoint in (None, "last", "best"):
+        trained = load_model(tmp_path / "run", checkpoint)
+        assert trained.classes == ("blue", "green", "red")
+        assert (trained.config, trained.epoch) == (result.config, 2)
+        assert not trained.model.training
+        x = torch.randn(2, 3, 16, 16)
+        assert torch.equal(trained.model(x), result.model(x))
+    # without a pick and before the end there is only the last one
+    (tmp_path / "run" / "best.pt").unlink()
+    assert load_model(tmp_path / "run").epoch == 2
+
+
+def test_a_checkpoint_of_another_model(tiny, tmp_path) -> None:
+    train(tiny(epochs=1), output=tmp_path / "run", quiet=True)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "model": "cvt_4_8"}))
+    for checkpoint in ("last", "best"):
+        with pytest.raises(UsageError, match=rf"{checkpoint}.pt' is not a checkpoint of cvt_4_8"):
+            load_model(tmp_path / "run", checkpoint)
+    with pytest.raises(UsageError, match="did you mean 'best'"):
+        load_model(tmp_path / "run", "bests")

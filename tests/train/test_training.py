@@ -1,0 +1,341 @@
+"""A run on a folder of pictures: what it computes, what it writes, what it looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from compact_vit.errors import UsageError
+from compact_vit.evaluate import evaluate_run
+from compact_vit.train import estimate, load_model, loop, train
+from compact_vit.train.config import TrainConfig
+from compact_vit.train.inputs import build_train_batch, load_splits
+from compact_vit.train.run import RunFolder
+from compact_vit.train.state import build_state
+
+CPU = torch.device("cpu")
+STILL = {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0}
+
+
+@pytest.fixture
+def gradients():
+    """The norm of all gradients, as every optimiser step found them."""
+    norms = []
+
+    def look(optimizer, args, kwargs) -> None:
+        squares = [
+            p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]
+        ]
+        norms.append(float(torch.stack(squares).sum().sqrt()))
+
+    hook = register_optimizer_step_pre_hook(look)
+    yield norms
+    hook.remove()
+
+
+def first_batch(config: TrainConfig):
+    """The model, pictures and targets of a run's first step, rebuilt from its parts."""
+    splits = load_splits(config)
+    state = build_state(config, splits, CPU)
+    images, labels = next(iter(state.loader))
+    x, targets = build_train_batch(config, splits)(images, labels, 0, state.augmentation)
+    return state.model, x, targets
+
+
+@pytest.mark.parametrize("mix", [{}, {"mixup": 0.8}, {"mixup": 0.8, "cutmix": 1.0}])
+def test_the_loss_is_the_smoothed_cross_entropy(everything, tmp_path, mix) -> None:
+    values = {"mixup": 0.0, "cutmix": 0.0, "epochs": 1, "batch_size": 36} | STILL | mix
+    config = everything(label_smoothing=0.2, **values)
+    model, x, targets = first_batch(config)
+    with torch.no_grad():
+        logits = model(x).double()
+    if mix:
+        assert targets.shape == (36, 3)
+        assert ((targets > 0).sum(dim=1) == 2).any()
+        given = targets.double()
+    else:
+        given = torch.nn.functional.one_hot(targets, 3).double()
+    assert torch.allclose(given.sum(dim=1), torch.ones(36).double())
+    wanted = 0.8 * given + 0.2 / 3
+    likelihoods = logits - logits.exp().sum(dim=1, keepdim=True).log()
+    loss = -(wanted * likelihoods).sum(dim=1).mean().item()
+    right = (logits.argmax(dim=1) == given.argmax(dim=1)).double().mean().item()
+
+    row = train(config, output=tmp_path / "run", quiet=True).history[0]
+    assert row["train_loss"] == pytest.approx(loss, rel=1e-5)
+    assert row["train_accuracy"] == pytest.approx(100 * right)
+
+
+def test_an_epoch_counts_every_picture_alike(tiny, tmp_path) -> None:
+    """Two steps that hardly move anything: the loss is that of all pictures at once."""
+    values = {"epochs": 1, "lr": 1e-12, "min_lr": 0.0, "warmup_lr": 0.0, "crop_padding": 0}
+    values |= {"flip": 0.0, "label_smoothing": 0.0, "clip_grad": 0.0} | STILL
+    for batch_size, accumulation in ((36, 1), (18, 1), (36, 5), (12, 4)):
+        config = tiny(batch_size=batch_size, accumulation=accumulation, **values)
+        output = tmp_path / f"{batch_size}-{accumulation}"
+        row = train(config, output=output, quiet=True).history[0]
+        evaluation = evaluate_run(output, split="train", device="cpu")[1]
+        assert row["train_loss"] == pytest.approx(evaluation.loss, rel=1e-5)
+        assert row["train_accuracy"] == pytest.approx(evaluation.accuracy)
+
+
+def test_a_mixed_batch_until_it_is_off(everything) -> None:
+    config = everything(mix_off_epoch=2)
+    splits = load_splits(config)
+    batch, generator = build_train_batch(config, splits), torch.Generator().manual_seed(0)
+    images, labels = splits.train.images[::4], splits.train.labels[::4]
+    mixed = [batch(images, labels, epoch, generator)[1].ndim == 2 for epoch in range(4)]
+    assert mixed == [True, True, False, False]
+    always = build_train_batch(everything(mix_off_epoch=0), splits)
+    assert always(images, labels, 9, generator)[1].ndim == 2
+
+
+@pytest.mark.parametrize("accumulation", [2, 4, 5])
+def test_accumulation_changes_nothing_but_memory(tiny, tmp_path, gradients, accumulation) -> None:
+    plain = tiny(**STILL, mixup=0.8)
+    parts = dataclasses.replace(plain, accumulation=accumulation)
+    one = train(plain, output=tmp_path / "one", quiet=True)
+    norms = gradients.copy()
+    gradients.clear()
+    other = train(parts, output=tmp_path / "other", quiet=True)
+    assert gradients == pytest.approx(norms, rel=1e-3)
+    assert len(norms) == 2 * 3  # one step a batch, however it is computed
+    assert other.history[0]["train_loss"] == pytest.approx(one.history[0]["train_loss"], rel=1e-3)
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-3)  # Adam divides small gradients by themselves
+
+
+def test_gradients_are_clipped(tiny, tmp_path, gradients) -> None:
+    train(tiny(clip_grad=0.0), output=tmp_path / "free", quiet=True)
+    free = gradients.copy()
+    gradients.clear()
+    train(tiny(clip_grad=min(free) / 2), output=tmp_path / "clipped", quiet=True)
+    assert gradients == pytest.approx([min(free) / 2] * 6, rel=1e-3)
+
+
+def test_averaged_weights_are_the_hand_computed_ones(tiny, tmp_path, monkeypatch) -> None:
+    from torch.optim.swa_utils import AveragedModel
+
+    steps = []
+    update = AveragedModel.update_parameters
+
+    def watched(self, model) -> None:
+        steps.append([p.detach().clone().double() for p in model.parameters()])
+        update(self, model)
+
+    monkeypatch.setattr(AveragedModel, "update_parameters", watched)
+    result = train(tiny(ema=0.7, lr=1e-2), output=tmp_path / "run", quiet=True)
+    assert len(steps) == 6
+    average = steps[0]
+    for weights in steps[1:]:
+        average = [0.7 * a + 0.3 * w for a, w in zip(average, weights, strict=True)]
+    for model in (result.model, load_model(tmp_path / "run", "last").model):
+        for got, wanted in zip(model.parameters(), average, strict=True):
+            assert torch.allclose(got.double(), wanted, atol=1e-6)
+    moved = zip(average, steps[-1], strict=True)
+    assert not all(torch.allclose(a, w, atol=1e-4) for a, w in moved)
+
+
+def test_the_same_seed_is_the_same_run(everything, tmp_path, timeless, same) -> None:
+    runs = [
+        train(everything(epochs=2, seed=seed), output=tmp_path / str(i), quiet=True)
+        for i, seed in enumerate((5, 5, 6))
+    ]
+    one, two, other = (run.model.state_dict() for run in runs)
+    assert same(one, two)
+    assert timeless(runs[0].history) == timeless(runs[1].history)
+    assert not same(one, other)
+    assert timeless(runs[0].history) != timeless(runs[2].history)
+
+
+def test_the_folder_holds_all_there_is_to_know(tiny, tmp_path, monkeypatch, drawing) -> None:
+    monkeypatch.setattr(loop, "write_curves", drawing)
+    config = tiny(seed=3, precision="fp32")
+    result = train(config, output=tmp_path / "run", quiet=True)
+    names = {"config.json", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "curves.png"}
+    assert {path.name for path in result.output.iterdir()} == names
+    assert RunFolder.open(result.output).config() == config
+    rows = [json.loads(line) for line in (result.output / "metrics.jsonl").open()]
+    assert rows == result.history
+    assert [row["epoch"] for row in rows] == [1, 2]
+    for row in rows:
+        assert set(row) == {
+            "epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+            "test_top5", "pictures_per_second", "seconds",
+        }  # fmt: skip
+        # 36 pictures; the epoch's seconds have its evaluation too
+        assert row["pictures_per_second"] * row["seconds"] > 36
+    assert (result.output / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    summary = json.loads((result.output / "summary.json").read_text())
+    assert summary == result.summary
+    last = rows[-1]
+    assert summary["final"] == {
+        "split": "test",
+        "n": 12,
+        "epoch": 2,
+        "loss": last["test_loss"],
+        "accuracy": last["test_accuracy"],
+        "top5": 100.0,  # there are three classes
+    }
+    assert summary["best"] == {**summary["final"], "picked_on": None}
+    count = sum(p.numel() for p in result.model.parameters())
+    assert summary["parameters"] == count
+    assert summary["parameters_without_positions"] == count - 4 * 128
+    assert summary["macs"] > summary["macs_without_attention"] > 0
+    assert (summary["seed"], summary["train_pictures"], summary["num_classes"]) == (3, 36, 3)
+    assert (summary["img_size"], summary["epochs"]) == ([16, 16], 2)
+    assert summary["versions"]["torch"] == torch.__version__
+    assert summary["hardware"]
+    assert summary["seconds"] == pytest.approx(sum(row["seconds"] for row in rows))
+
+
+def test_the_score_of_a_run(tiny, tmp_path, monkeypatch) -> None:
+    """Points above 70% per million parameters without positions, of the last epoch."""
+    evaluate = loop.evaluate_model
+    monkeypatch.setattr(
+        loop,
+        "evaluate_model",
+        lambda *a, **k: dataclasses.replace(evaluate(*a, **k), accuracy=75.0),
+    )
+    summary = train(tiny(epochs=1), output=tmp_path / "run", quiet=True).summary
+    millions = summary["parameters_without_positions"] / 1e6
+    assert summary["score"]["value"] == pytest.approx(100 * 5 / millions, rel=1e-3)
+    assert summary["score"]["floor"] == 70
+
+
+def test_a_batch_is_never_larger_than_the_data(tiny, tmp_path) -> None:
+    row = train(tiny(batch_size=1000), output=tmp_path / "run", quiet=True).history[0]
+    assert row["pictures_per_second"] * row["seconds"] < 1000
+
+
+@pytest.fixture
+def looked_at(monkeypatch):
+    """How many pictures each evaluation of a run sees, and a way to say what it finds."""
+    evaluate, seen, said = loop.evaluate_model, [], []
+
+    def watched(model, pictures, *args, **options):
+        seen.append(len(pictures))
+        evaluation = evaluate(model, pictures, *args, **options)
+        return dataclasses.replace(evaluation, accuracy=said.pop(0)) if said else evaluation
+
+    monkeypatch.setattr(loop, "evaluate_model", watched)
+    return seen, said
+
+
+def test_best_is_picked_on_the_validation_split(tiny, tmp_path, looked_at) -> None:
+    seen, said = looked_at
+    said += [50.0, 90.0, 70.0, 90.0]  # of the four epochs; a tie goes to the earlier
+    config = tiny(val_fraction=0.25, epochs=4)
+    result = train(config, output=tmp_path / "run", quiet=True)
+    assert seen == [9, 9, 9, 9, 12, 12]  # the test set once for the last and once for the best
+    for row in result.history:
+        assert {"val_loss", "val_accuracy", "val_top5"} <= set(row)
+        assert not any(name.startswith("test") for name in row)
+    best, final = result.summary["best"], result.summary["final"]
+    assert (best["epoch"], best["val_accuracy"], best["picked_on"]) == (2, 90.0, "val")
+    assert (best["split"], final["split"], final["epoch"]) == ("test", "test", 4)
+    for name, figures in (("best", best), ("last", final), (None, best)):
+        trained, evaluation = evaluate_run(tmp_path / "run", checkpoint=name, device="cpu")
+        assert trained.epoch == figures["epoch"]
+        assert evaluation.figures() == {k: figures[k] for k in ("loss", "accuracy", "top5")}
+    assert best["loss"] != final["loss"]
+    # the model that comes back is the last one
+    last = load_model(tmp_path / "run", "last").model.state_dict()
+    assert all(torch.equal(v, last[k]) for k, v in result.model.state_dict().items())
+
+
+def test_the_validation_split_is_a_stratified_part_of_training(tiny) -> None:
+    config = tiny(val_fraction=0.25)
+    whole, splits = load_splits(tiny()), load_splits(config)
+    assert splits.val is not None
+    assert splits.train.labels.bincount().tolist() == [9, 9, 9]
+    assert splits.val.labels.bincount().tolist() == [3, 3, 3]
+    parts = [*splits.train.images, *splits.val.images]
+    found = {bytes(image.numpy().tobytes()) for image in parts}
+    assert found == {bytes(image.numpy().tobytes()) for image in whole.train.images}
+    assert torch.equal(splits.test.images, whole.test.images)
+    again = load_splits(config)
+    other = load_splits(dataclasses.replace(config, seed=1))
+    assert again.val is not None
+    assert other.val is not None
+    assert torch.equal(again.val.images, splits.val.images)
+    assert not torch.equal(other.val.images, splits.val.images)
+
+
+def test_without_validation_best_is_the_last(tiny, tmp_path, looked_at, same) -> None:
+    seen, said = looked_at
+    said += [99.0, 10.0]  # the test set would pick the first
+    result = train(tiny(), output=tmp_path / "run", quiet=True)
+    assert seen == [12, 12]
+    assert (result.summary["best"]["epoch"], result.summary["best"]["picked_on"]) == (2, None)
+    assert result.summary["best"]["accuracy"] == 10.0
+    best, last = (load_model(tmp_path / "run", name) for name in ("best", "last"))
+    assert same(best.model.state_dict(), last.model.state_dict())
+
+
+def test_a_folder_with_test_and_val(tiny, picture_folder, tmp_path, looked_at) -> None:
+    shutil.copytree(picture_folder / "test", picture_folder / "val")
+    (picture_folder / "val" / "red" / "00.png").unlink()
+    result = train(tiny(), output=tmp_path / "run", quiet=True)
+    assert looked_at[0] == [11, 11, 12, 12]
+    assert result.summary["best"]["picked_on"] == "val"
+    with pytest.raises(UsageError, match=r"has a val/ of its own, got 0\.2"):
+        train(tiny(val_fraction=0.2), output=tmp_path / "other", quiet=True)
+    assert not (tmp_path / "other").exists()
+
+
+def test_it_learns(tiny, tmp_path) -> None:
+    config = tiny(epochs=12, lr=3e-3, label_smoothing=0.0)
+    result = train(config, output=tmp_path / "run", quiet=True)
+    first, last = result.history[0], result.history[-1]
+    assert last["train_accuracy"] > 95
+    assert last["test_accuracy"] > 95
+    assert last["train_loss"] < first["train_loss"] / 3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision(tiny, tmp_path, precision) -> None:
+    config = tiny(precision=precision, lr=3e-3, clip_grad=1.0, ema=0.5)
+    history = train(config, output=tmp_path / "run", quiet=True).history
+    plain = dataclasses.replace(config, precision="fp32")
+    wanted = train(plain, output=tmp_path / "plain", quiet=True).history
+    assert history[0]["train_loss"] == pytest.approx(wanted[0]["train_loss"], rel=0.05)
+    assert history[0]["train_loss"] != wanted[0]["train_loss"]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path, monkeypatch) -> None:
+    evaluate = loop.evaluate_model
+    monkeypatch.setattr(
+        loop,
+        "evaluate_model",
+        lambda *a, **k: dataclasses.replace(evaluate(*a, **k), loss=math.nan),
+    )
+    with pytest.raises(UsageError, match=r"the loss of epoch 1 is not finite: .* lr than 0.002"):
+        train(tiny(), output=tmp_path / "run", quiet=True)
+
+
+def test_a_long_forecast_leaves_the_draws_alone(everything, tmp_path, monkeypatch, capsys) -> None:
+    """What a run says, on however slow a machine, does not change what it computes."""
+    config = everything(epochs=1)
+    quiet = train(config, output=tmp_path / "quiet", quiet=True)
+    for module in (loop, estimate):
+        monkeypatch.setattr(module, "LONG", 1e-9)
+    told = train(config, output=tmp_path / "told")
+    assert "will take about" in capsys.readouterr().err
+    weights = quiet.model.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in told.model.state_dict().items())
+
+
+def test_nothing_is_written_for_what_cannot_run(tiny, tmp_path) -> None:
+    for wrong in ({"data_dir": str(tmp_path / "nowhere")}, {"device": "abacus"}):
+        with pytest.raises(UsageError):
+            train(tiny(**wrong), output=tmp_path / "run", quiet=True)
+        assert not (tmp_path / "run").exists()
