@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "accuracy of a finished run, per class, with a confusion matrix"),
     "predict": ("predict", "the most likely classes of pictures, by a finished run"),
     "report": ("report", "parameters, multiply-accumulates and memory of models"),
+    "bench": ("bench", "latency and throughput of models on this machine"),
 }
 
 #: How torch says on any device that a tensor is too large, in a ``RuntimeError``.
@@ -71,7 +72,10 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
-            return main(argv)
+            try:
+                return main(argv)
+            finally:
+                sys.stdout.flush()  # or the interpreter would complain of a closed pipe at its end
         except UsageError as error:
             message = str(error)
         except BrokenPipeError:  # the reader (head, less) went away

@@ -125,6 +125,10 @@ class _Run:
                 folder.append_metrics(row)
                 self._save(folder, row)
                 progress.end_epoch(row)
+        except KeyboardInterrupt:
+            if state.epoch:
+                progress.say(f"{state.epoch} epochs are saved: go on with --resume {folder.path}")
+            raise
         finally:
             progress.close()
         return self._finish(folder, history, watched)

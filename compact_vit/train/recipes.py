@@ -11,6 +11,9 @@ from ..data.catalog import dataset_info
 from ..errors import unknown
 from ..models.config import config_from_name
 
+#: Side of the pictures that the recipes name their models for, pixels.
+_SMALL = 32
+
 #: What holds where neither the recipe nor the data set says otherwise.
 GENERAL: dict[str, Any] = {
     "model": "cct_6_3x1",
@@ -100,8 +103,8 @@ _DATASETS: dict[str, dict[str, Any]] = {
 def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[str, Any]:
     """Every value that ``recipe`` gives on ``dataset``; without one, the data set's own.
 
-    Two things belong to the data and outrank a recipe: whether pictures may be mirrored, and
-    which AutoAugment policy was found on them.
+    What belongs to the data outranks a recipe: whether pictures may be mirrored, which AutoAugment
+    policy was found on them, and which model suits pictures larger than the recipes'.
     """
     own = _DATASETS.get(dataset, {})
     name = recipe or own["recipe"]
@@ -115,6 +118,8 @@ def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[s
     values |= _VARIANTS.get((name, dataset), {})
     if name == "published-200" and config_from_name(model or values["model"]).depth < 6:
         values["warmup_ratio"] = 5 / 200
+    if dataset_info(dataset).img_size > _SMALL:
+        values["model"] = own["model"]  # the recipes' models are for small pictures
     if not dataset_info(dataset).mirror:
         values["flip"] = 0.0
     if values["auto_augment"] == "cifar10" and dataset in ("svhn", "flowers102"):

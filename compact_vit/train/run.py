@@ -102,11 +102,15 @@ class RunFolder:
 
 
 def check_output(path: Path) -> None:
-    """Refuse an output that exists and is not an empty folder, or cannot be one."""
+    """Refuse an output that exists and is not an empty folder, or cannot be one.
+
+    A run that ended before its first checkpoint left only its configuration: that is as good as
+    empty.
+    """
     for part in (path, *path.parents):
         if part.exists() and not part.is_dir():
             raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(entry.name != "config.json" for entry in path.iterdir()):
         raise UsageError(
             f"output '{path}' is not empty: choose another, or --resume it if it is a run"
         )

@@ -167,7 +167,8 @@ def test_help_of_the_real_commands(module) -> None:
 
 def test_the_real_command_refuses_in_one_line(tmp_path) -> None:
     command = [sys.executable, "-m", "compact_vit", "train", "--epochs", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    command += ["--output", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: epochs must be a whole number of at least 1, got 0\n"
     assert list(tmp_path.iterdir()) == []

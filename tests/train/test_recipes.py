@@ -163,3 +163,9 @@ def test_a_configuration_repeats_itself() -> None:
     for dataset, recipe in itertools.product(DATASETS, (None, *RECIPES)):
         config = configured(dataset, recipe=recipe)
         assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_large_pictures_keep_the_model_made_for_them() -> None:
+    for recipe in (None, *RECIPES):
+        assert TrainConfig(dataset="flowers102", recipe=recipe).model == "cct_7_7x2"
+    assert TrainConfig(dataset="flowers102", model="cct_14_7x2").model == "cct_14_7x2"

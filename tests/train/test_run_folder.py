@@ -97,3 +97,12 @@ def test_a_checkpoint_of_another_model(tiny, tmp_path) -> None:
             load_model(tmp_path / "run", checkpoint)
     with pytest.raises(UsageError, match="did you mean 'best'"):
         load_model(tmp_path / "run", "bests")
+
+
+def test_a_run_that_saved_nothing_may_be_written_over(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    check_output(tmp_path / "run")
+    (tmp_path / "run" / "last.pt").write_bytes(b"")
+    with pytest.raises(UsageError, match="is not empty"):
+        check_output(tmp_path / "run")

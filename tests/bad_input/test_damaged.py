@@ -1,0 +1,176 @@
+"""Damaged, missing or foreign runs, checkpoints, pictures and archives: one line each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from compact_vit.cli import main
+
+PICTURES = "train --dataset folder --data-dir pictures"
+
+
+def rewritten(name: str, change: Callable[[dict], dict]) -> Callable[[Path], None]:
+    def damage(here: Path) -> None:
+        path = here / "run" / name
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+    return damage
+
+
+def config_with(**values: object) -> Callable[[Path], None]:
+    return rewritten("config.json", lambda config: {**config, **values})
+
+
+def overwritten(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda here: (here / name).write_bytes(content) and None
+
+
+def checkpoint_with(**values: object) -> Callable[[Path], None]:
+    def damage(here: Path) -> None:
+        for name in ("last.pt", "best.pt"):
+            content = torch.load(here / "run" / name, weights_only=True)
+            torch.save(content | values, here / "run" / name)
+
+    return damage
+
+
+def removed(name: str) -> Callable[[Path], None]:
+    def damage(here: Path) -> None:
+        path = here / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return damage
+
+
+def truncated(here: Path) -> None:
+    for name in ("last.pt", "best.pt"):
+        path = here / "run" / name
+        path.write_bytes(path.read_bytes()[:5000])
+
+
+def one_class(here: Path) -> None:
+    shutil.rmtree(here / "pictures/train/dogs")
+
+
+def emptied_class(here: Path) -> None:
+    for path in (here / "pictures/train/dogs").iterdir():
+        path.unlink()
+
+
+def misspelt_class(here: Path) -> None:
+    (here / "pictures/test/dogs").rename(here / "pictures/test/dosg")
+
+
+DAMAGED = [
+    ("run/config.json", overwritten("run/config.json", b"{"), "config.json' is not JSON"),
+    ("no text", overwritten("run/config.json", b"\xff\xfe"), "config.json' is not JSON"),
+    ("a list", overwritten("run/config.json", b"[1, 2]"), "must hold an object, got [1, 2]"),
+    ("unknown field", config_with(epoch=3), "unknown training option 'epoch': did you mean"),
+    ("no data set", config_with(dataset=None), "dataset must be a name, got None"),
+    ("text for a number", config_with(lr="fast"), "lr must be a number above 0, got 'fast'"),
+    ("list for a name", config_with(model=["cvt_2_8"]), "model must be a name, got ['cvt_2_8']"),
+    ("a huge number", config_with(lr=10**400), "lr must be a number above 0, got 1000"),
+    ("null for a name", config_with(device=None), "device must be a name, got None"),
+    ("object for a policy", config_with(auto_augment={}), "unknown auto_augment '{}'"),
+    ("list for a precision", config_with(precision=["fp32"]), "unknown precision"),
+    ("list for a size", config_with(img_size=[16]), "img_size must be"),
+    ("text for a size", config_with(img_size="16"), "img_size must be"),
+    ("another model", config_with(model="cct_4_3x2"), "is not a checkpoint of"),
+    ("no checkpoint", lambda here: [removed(f"run/{n}.pt")(here) for n in ("last", "best")],
+     "no checkpoint at 'run/last.pt'"),
+    ("truncated", truncated, "is damaged or not a checkpoint: train again"),
+    ("no checkpoint but text", lambda here: [
+        overwritten(f"run/{n}.pt", b"hello\n")(here) for n in ("last", "best")
+    ], "is damaged or not a checkpoint"),
+    ("of another version", checkpoint_with(format=0), "not a checkpoint of this version"),
+    ("wrong kinds of values", checkpoint_with(classes=3), "is not a checkpoint of"),
+    ("no weights", checkpoint_with(weights={}, training={}), "is not a checkpoint of"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["train --resume run", "evaluate run", "predict run a.png"])
+@pytest.mark.parametrize(
+    ("damage", "said"), [row[1:] for row in DAMAGED], ids=[row[0] for row in DAMAGED]
+)
+def test_damaged_runs(place, refusal, words, damage, said) -> None:
+    damage(place)
+    assert said in refusal(words)
+
+
+def test_a_checkpoint_of_other_classes(place, refusal) -> None:
+    checkpoint_with(classes=["a", "b"])(place)
+    for words in ("evaluate run", "predict run a.png"):
+        assert "is not a checkpoint of cvt_2_8: size mismatch for head" in refusal(words)
+    said = refusal("train --resume run")
+    assert "the data set has changed since 'run' was trained: it had 2 classes and now" in said
+    checkpoint_with(classes=list("abcdefghij"))(place)
+    assert "the data set has changed" in refusal("train --resume run")
+    assert "classes are not the model's" in refusal("evaluate run")
+
+
+def test_resume_of_a_run_whose_log_is_gone(place, refusal) -> None:
+    (place / "run" / "metrics.jsonl").unlink()
+    assert "does not hold epochs 1 to 1" in refusal("train --resume run")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (one_class, "pictures/train: wanted a folder for each of two or more classes, found cats"),
+        (emptied_class, "class folder pictures/train/dogs: wanted pictures (jpg"),
+        (misspelt_class, "'dosg' is not a class of train/: did you mean 'dogs'?"),
+        (removed("pictures/test"), "wanted test/<class>/ or val/<class>/ in it, found train/"),
+        (
+            overwritten("pictures/train/cats/0.png", b"hello"),
+            "cannot read the picture pictures/train",
+        ),
+        (
+            overwritten("pictures/test/cats/0.png", b"\x89PNG\r\n"),
+            "cannot read the picture pictures/",
+        ),
+    ],
+)
+def test_damaged_pictures(place, refusal, damage, said) -> None:
+    damage(place)
+    assert said in refusal(PICTURES)
+
+
+def test_no_network(tiny_cifar100, place, refusal) -> None:
+    (tiny_cifar100 / "cifar-100-python.tar.gz").unlink()
+    said = refusal(f"train --dataset cifar100 --data-dir {tiny_cifar100}")
+    assert "CIFAR-100: wanted cifar-100-python.tar.gz" in said
+    assert f"put it into {tiny_cifar100}" in said
+    assert list(tiny_cifar100.iterdir()) == []
+
+
+def test_a_damaged_archive(tiny_cifar10, place, refusal) -> None:
+    archive = tiny_cifar10 / "cifar-10-python.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:900])
+    said = refusal(f"train --dataset cifar10 --data-dir {tiny_cifar10}")
+    assert "is damaged or another file: its MD5 is" in said
+    assert archive.stat().st_size == 900
+
+
+def test_a_run_on_pictures_that_are_gone(place, refusal) -> None:
+    words = (
+        f"{PICTURES} --model cvt_2_8 --img-size 16 --epochs 1 --device cpu --output seen --quiet"
+    )
+    assert main(words.split()) == 0
+    shutil.rmtree(place / "pictures/train/dogs")
+    assert "wanted a folder for each" in refusal("evaluate seen")
+    assert "wanted a folder for each" in refusal("train --resume seen")
+    shutil.rmtree(place / "pictures")
+    assert "data folder pictures does not exist" in refusal("evaluate seen")
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (place / "moved" / part / name).mkdir(parents=True)
+            Image.new("RGB", (16, 16)).save(place / "moved" / part / name / "0.png")
+    said = refusal("evaluate seen --data-dir moved")
+    assert "classes are not the model's: it was trained on 2 (cats, dogs, ...), got 2 (cat," in said
