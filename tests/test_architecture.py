@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
 }
 # the commands on a checkpoint, and what calls train() as a whole
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
-ARROWS |= dict.fromkeys(("evaluate", "predict", "export", "experiments"), ABOVE)
+ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export", "experiments"), ABOVE)
 
 LAYERS_KNOW = {"torch", "math", "itertools", "collections", "typing", "dataclasses"}
 
@@ -44,6 +44,7 @@ TORCH_FREE = [
     "__main__.py",
     "_lazy.py",
     "_version.py",
+    "bench.py",
     "cli.py",
     "errors.py",
     "evaluate.py",

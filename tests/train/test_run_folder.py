@@ -28,6 +28,7 @@ def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path) -> None:
     config = TrainConfig()
     (tmp_path / "empty").mkdir()
     RunFolder.create(tmp_path / "empty", config)
+    (tmp_path / "empty" / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty"):
         RunFolder.create(tmp_path / "empty", config)
     (tmp_path / "file").write_text("")
