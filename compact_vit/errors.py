@@ -19,9 +19,13 @@ def nearest(got: str, choices: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def unknown(kind: str, got: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that is not among ``choices``: the nearest right one, or all of them."""
+def unknown(kind: str, got: str, choices: Iterable[str], form: str = "") -> UsageError:
+    """The error for a name that is not among ``choices``: the nearest right one, or all of them.
+
+    Where names follow a ``form``, that is named in place of all.
+    """
     names = list(choices)
     near = nearest(got, names)
-    hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(names)}"
+    every = f"names are of the form {form}" if form else f"choose from {', '.join(names)}"
+    hint = f"did you mean {near!r}?" if near else every
     return UsageError(f"unknown {kind} {got!r}: {hint}")

@@ -129,7 +129,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     report = class_report(evaluation, trained.classes)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    plot_confusion(report["confusion"], trained.classes).savefig(picture, dpi=150)
+    config = trained.config
+    title = f"{config.model} on {config.dataset}, {args.split}, epoch {trained.epoch}"
+    plot_confusion(report["confusion"], trained.classes, title).savefig(picture, dpi=150)
     head = {
         "model": trained.config.model,
         "dataset": trained.config.dataset,
@@ -144,11 +146,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(head: dict[str, Any], report: dict[str, Any]) -> str:
+    top5 = f", top-5 {head['top5']:.2f}%" if len(report["classes"]) > 5 else ""
     width = max(len("class"), *(len(row["class"]) for row in report["classes"]))
     lines = [
         f"{head['model']} on {head['dataset']} ({head['split']}, {head['n']:,} pictures), "
         f"epoch {head['epoch']}",
-        f"top-1 {head['accuracy']:.2f}%, top-5 {head['top5']:.2f}%, loss {head['loss']:.4f} nats",
+        f"top-1 {head['accuracy']:.2f}%{top5}, loss {head['loss']:.4f} nats",
         "",
         f"{'class':<{width}}  precision   recall       F1  pictures",
     ]

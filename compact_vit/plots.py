@@ -46,7 +46,8 @@ def plot_curves(history: Sequence[dict[str, Any]], title: str = "") -> Figure:
                 )
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(epochs) + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
@@ -54,7 +55,9 @@ def plot_curves(history: Sequence[dict[str, Any]], title: str = "") -> Figure:
     return figure
 
 
-def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
+def plot_confusion(
+    matrix: Sequence[Sequence[int]], classes: Sequence[str], title: str = "confusion"
+) -> Figure:
     """Counts of true class (rows) against predicted class (columns), shaded by the row's share."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -81,5 +84,5 @@ def plot_confusion(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> F
                         j, i, str(counts[i, j]), ha="center", va="center", color=colour, size=8
                     )
     accuracy = 100 * counts.trace() / max(1, counts.sum())
-    axes.set_title(f"confusion, {accuracy:.2f}% of {counts.sum():,} right")
+    axes.set_title(f"{title}: {accuracy:.2f}% of {counts.sum():,} right")
     return figure

@@ -60,7 +60,7 @@ def test_confusion() -> None:
     # a count at (x, y) = (predicted, true), none where it is 0
     counts = {text.get_position(): text.get_text() for text in axes.texts}
     assert counts == {(0, 0): "8", (1, 0): "2", (1, 1): "5", (0, 2): "1"}
-    assert axes.get_title() == "confusion, 81.25% of 16 right"
+    assert axes.get_title() == "confusion: 81.25% of 16 right"
 
 
 def test_confusion_of_many_classes_is_not_crowded() -> None:

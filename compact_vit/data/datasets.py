@@ -119,9 +119,11 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
             random_state=seed % 2**32,
             stratify=labels.numpy(),
         )
-    except ValueError as error:
+    except ValueError:
         raise UsageError(
-            f"held-out fraction: {fraction} of {len(labels)} pictures cannot hold every one of"
-            f" {len(present)} classes: choose another ({' '.join(str(error).split())})"
+            f"held-out fraction: wanted every one of {len(present)} classes in both parts of"
+            f" {len(labels)} pictures, got {fraction}: give between"
+            f" {len(present) / max(1, len(labels)):.2g} and"
+            f" {1 - len(present) / max(1, len(labels)):.2g}"
         ) from None
     return torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))

@@ -106,7 +106,7 @@ def _check(config: ModelConfig) -> None:
         value = getattr(config, field)
         need(_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
     size = config.img_size if isinstance(config.img_size, tuple) else (config.img_size,) * 2
-    least = config.kernel_size if patches else 1
+    least = config.kernel_size
     fits = len(size) == 2 and all(_whole(s, least) for s in size)
     need(fits, "img_size", f"a side or (height, width) of at least {least} pixels")
 
@@ -135,7 +135,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
     """
     match = _NAME.fullmatch(name)
     if match is None or (match["convs"] is None) == (match["family"] == "cct"):
-        raise unknown("model", name, named_models())
+        raise unknown("model", name, named_models(), "vit_lite_L_P, cvt_L_P or cct_L_PxC")
     if int(match["depth"]) not in SIZES:
         depths = ", ".join(map(str, SIZES))
         raise UsageError(f"unknown model {name!r}: its depth must be one of {depths}")

@@ -24,6 +24,7 @@ _EPILOG = (
 
 #: What a flag's absence means where neither a recipe nor the field itself says so.
 _DEFAULTS = {
+    "recipe": "by data set",
     "data_dir": "a cache in the home folder",
     "img_size": "by data set",
     "positional_embedding": "as the model's name says, else learnable",
@@ -94,9 +95,10 @@ def _told(result: TrainResult) -> str:
     """The summary in a few lines for a person."""
     summary = result.summary
     final, best, score = summary["final"], summary["best"], summary["score"]
+    top5 = f" (top-5 {final['top5']:.2f}%)" if summary["num_classes"] > 5 else ""
     lines = [
-        f"{final['accuracy']:.2f}% test accuracy (top-5 {final['top5']:.2f}%) "
-        f"on {final['n']:,} pictures, last epoch ({final['epoch']})",
+        f"{final['accuracy']:.2f}% test accuracy{top5} on {final['n']:,} pictures, "
+        f"last epoch ({final['epoch']})",
     ]
     if best["picked_on"]:
         lines.append(
@@ -108,8 +110,8 @@ def _told(result: TrainResult) -> str:
         f"without positions), {summary['macs'] / 1e6:,.2f}M multiply-accumulates a picture"
     )
     lines.append(
-        f"score {score['value']:.3f} (points above {score['floor']:g}% per million parameters "
-        f"without positions)"
+        f"score {score['value']:.3f} = 100 x points of accuracy above {score['floor']:g}% "
+        f"/ million parameters without positions"
     )
     lines.append(f"{summary['seconds']:.0f} s; everything is in {result.output}")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ Letters: B batch, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -55,6 +56,8 @@ def train(
     if output is not None:
         check_output(Path(output))
     run = _Run.build(config, quiet)
+    if config.data_dir is not None:  # the folder must find its pictures from anywhere
+        config = dataclasses.replace(config, data_dir=os.path.abspath(config.data_dir))
     return run.go(RunFolder.create(output, config), [])
 
 
@@ -117,6 +120,8 @@ class _Run:
             f"{config.model} on {config.dataset}, recipe {config.recipe}, "
             f"{hardware(state.device)}; writing to {folder.path}"
         )
+        if state.epoch >= config.epochs:
+            progress.say(f"all {config.epochs} epochs are done: nothing is left to train")
         watched: Evaluation | None = None
         try:
             while state.epoch < config.epochs:
@@ -283,7 +288,8 @@ class _Forecast:
             run.state.loader.batch_size,
             epochs,
         )
-        text = f"{epochs} epochs will take about {duration(seconds)} on this machine"
+        count = f"{epochs} epoch{'s' * (epochs > 1)}"
+        text = f"{count} will take about {duration(seconds)} on this machine"
         if seconds > LONG:
             options = shorter_runs(config, run.state.model, seconds)
             text += f"; less: {', '.join(options)}" if options else ""

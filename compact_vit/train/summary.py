@@ -82,5 +82,8 @@ def summarize_run(
 
 def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig) -> None:
     """Draw loss and accuracy over the epochs."""
-    figure = plot_curves(history, title=f"{config.model} on {config.dataset}")
+    title = f"{config.model} on {config.dataset}"
+    if config.label_smoothing:
+        title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
+    figure = plot_curves(history, title=title)
     figure.savefig(path, dpi=150)

@@ -167,7 +167,7 @@ def test_a_run_on_pictures_that_are_gone(place, refusal) -> None:
     assert "wanted a folder for each" in refusal("evaluate seen")
     assert "wanted a folder for each" in refusal("train --resume seen")
     shutil.rmtree(place / "pictures")
-    assert "data folder pictures does not exist" in refusal("evaluate seen")
+    assert "pictures does not exist" in refusal("evaluate seen")
     for part in ("train", "test"):
         for name in ("cat", "dog"):
             (place / "moved" / part / name).mkdir(parents=True)

@@ -54,7 +54,7 @@ TABLE = [
     ("train --mix-switch 2", "mix_switch must be a probability in [0, 1], got 2.0"),
     ("train --rand-magnitude 11", "rand_magnitude must be a number in [0, 10], got 11.0"),
     ("train --img-size 16x", "wanted pixels such as 32 or 32x48, got '16x'"),
-    ("train --img-size 0", "img_size must be a side or (height, width) of at least 1 pixels"),
+    ("train --img-size 0", "img_size must be a side or (height, width) of at least 3 pixels"),
     ("train --model vit_lite_2_16 --img-size 8", "of at least 16 pixels, got 8"),
     ("train --img-size 99999999", "out of memory: ask for smaller pictures"),
     ("train --seed -1", "seed must be a whole number of at least 0, got -1"),

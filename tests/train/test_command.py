@@ -76,7 +76,7 @@ def test_what_a_person_reads(tiny, tmp_path, capsys) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     said = captured.out
     assert (
-        f"{summary['final']['accuracy']:.2f}% test accuracy (top-5 100.00%) on 12 pictures" in said
+        f"{summary['final']['accuracy']:.2f}% test accuracy on 12 pictures" in said
     )
     assert f"{summary['best']['accuracy']:.2f}% test accuracy of epoch" in said
     assert f"{summary['parameters']:,} parameters" in said
@@ -87,7 +87,7 @@ def test_the_forecast_and_what_takes_less(tiny, tmp_path, capsys, monkeypatch) -
     config = tiny(model="cct_6_3x2", batch_size=6, epochs=1)
     train(config, output=tmp_path / "short")
     said = capsys.readouterr().err
-    assert re.search(r"1 epochs will take about \d+ s on this machine\n", said)
+    assert re.search(r"1 epoch will take about \d+ s on this machine\n", said)
     for module in (loop, estimate):
         monkeypatch.setattr(module, "LONG", 1e-3)
     train(config, output=tmp_path / "long")

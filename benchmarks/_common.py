@@ -1,0 +1,106 @@
+"""What the benchmarks share: their options, a training step, and what they print.
+
+Letters: B batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from compact_vit.bench import PRECISIONS, Spread, at_least_one, compiled
+from compact_vit.cli import Parser
+from compact_vit.errors import unknown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+
+def machine_parser(command: str, description: str, rounds: int) -> Parser:
+    """The options that every benchmark of a model has."""
+    parser = Parser(command, description=description)
+    add = parser.add_argument
+    add("--rounds", type=at_least_one, default=rounds, metavar="N", help=f"turns ({rounds})")
+    add("--threads", type=at_least_one, metavar="N", help="CPU threads (torch's default)")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (auto)")
+    add("--precision", default="fp32", metavar="NAME", help="this library's: fp32, bf16, fp16")
+    add("--compile", action=argparse.BooleanOptionalAction, default=False, help="this library's")
+    return parser
+
+
+def start(args: argparse.Namespace) -> torch.device:
+    """Set the threads and the global generator, and return the device asked for."""
+    import torch
+
+    from compact_vit.train.machine import pick_device
+
+    if args.precision not in PRECISIONS:
+        raise unknown("precision", args.precision, PRECISIONS)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    return pick_device(args.device)
+
+
+def train_step(
+    model: nn.Module, optimizer: Optimizer, precision: str, compile: bool
+) -> Callable[[Tensor, Tensor], None]:
+    """A training step on ``x [B,C,H,W]`` and ``targets [B]``, or ``[B,K]`` probabilities."""
+    import torch
+    import torch.nn.functional as F
+
+    from compact_vit.train.metrics import autocast
+
+    device = next(model.parameters()).device
+    forward = compiled(model.train()) if compile else model.train()
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    def step(x: Tensor, targets: Tensor) -> None:
+        with autocast(device, precision):
+            logits = forward(x)  # [B,K]
+        scaler.scale(F.cross_entropy(logits.float(), targets)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def installed(package: str) -> str:
+    """The version of a package, or that it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def print_head(device: torch.device, packages: Sequence[str] = ()) -> None:
+    """What computes, and the versions of what it computes with."""
+    from compact_vit.train.machine import hardware, versions
+
+    used = {**versions(), **{name: installed(name) for name in packages}}
+    print(hardware(device))
+    print(", ".join(f"{name} {version}" for name, version in used.items()))
+
+
+def print_table(unit: str, rows: Mapping[str, Sequence[float] | str], *, digits: int = 2) -> None:
+    """A row for each of ``rows``: its median, its spread and its ratio to the first row's median.
+
+    A row that is a text says it instead.
+    """
+    width = 2 + max(map(len, rows))
+    print(f"\n{unit:<{width}}{'median':>11}{'min':>11}{'max':>11}{'n':>4}{'ratio':>9}")
+    base = None
+    for name, values in rows.items():
+        if isinstance(values, str):
+            print(f"{name:<{width}}{values:>11}")
+            continue
+        spread = Spread.of(values)
+        base = base or spread.median
+        figures = (spread.median, spread.low, spread.high)
+        numbers = "".join(f"{figure:>11,.{digits}f}" for figure in figures)
+        print(f"{name:<{width}}{numbers}{spread.n:>4}{spread.median / base:>8.2f}x")

@@ -1,0 +1,299 @@
+"""``python -m compact_vit.bench NAME ...``: latency and throughput of models on this machine.
+
+Letters: B batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .cli import Parser, pixels, program
+from .errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    Size = tuple[int, int, int]
+    Sized = tuple[nn.Module, Size]
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+#: seconds that a turn of calls takes at least, so that the clock's grain does not show
+TURN = 0.2
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of ``n`` measurements, the least and the most of them."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of one value or more."""
+        ordered = sorted(values)
+        return cls(statistics.median(ordered), ordered[0], ordered[-1], len(ordered))
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast a model answers."""
+
+    latency_ms: Spread
+    """Milliseconds from one picture to its logits."""
+    pictures_per_second: Spread
+    """Pictures a second in batches of ``batch_size``."""
+    batch_size: int
+
+
+def finish(device: torch.device) -> None:
+    """Wait until ``device`` has done all it was given."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def elapsed(call: Call, times: int, device: torch.device) -> float:
+    """Seconds that ``call`` takes ``times`` times in a row, until ``device`` has done the work."""
+    import torch
+
+    finish(device)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            for _ in range(times):
+                call()
+            end.record()
+            end.synchronize()
+        return start.elapsed_time(end) / 1000
+    begin = time.perf_counter()
+    for _ in range(times):
+        call()
+    finish(device)
+    return time.perf_counter() - begin
+
+
+def seconds_in_turns(
+    calls: Sequence[Call], *, rounds: int, device: torch.device, turn: float = TURN
+) -> list[list[float]]:
+    """Seconds a call of each of ``calls``, one figure for each of ``rounds`` turns.
+
+    They take turns, so that whatever else the machine does meets all of them alike. Each is
+    called once before, to compile and to allocate, and a turn repeats it for at least ``turn``
+    seconds.
+    """
+    times = []
+    for call in calls:
+        elapsed(call, 1, device)
+        times.append(max(1, math.ceil(turn / max(elapsed(call, 1, device), 1e-6))))
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, count, taken in zip(calls, times, seconds, strict=True):
+            taken.append(elapsed(call, count, device) / count)
+    return seconds
+
+
+def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """``module`` by ``torch.compile``, made anew for each shape; ``UsageError`` if it cannot be."""
+    import torch
+    from torch._dynamo.exc import TorchDynamoException
+
+    # several models and shapes share one forward: at the usual limit of 8 they would run eager
+    torch._dynamo.config.recompile_limit = 256
+    inner = torch.compile(module, dynamic=False)
+
+    def call(x: Tensor) -> Tensor:
+        try:
+            return inner(x)
+        except TorchDynamoException as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UsageError(f"torch.compile fails here, do without it: {reason}") from None
+
+    return call
+
+
+def inference(
+    model: nn.Module, x: Tensor, precision: str, compile: bool, *, wait: bool = False
+) -> Call:
+    """A call of ``model`` on ``x [B,C,H,W]`` as prediction calls it: no autograd, autocast.
+
+    With ``wait`` it returns when the device has the answer: calls that overlap hide latency.
+    """
+    import torch
+
+    from .train.metrics import autocast
+
+    forward = compiled(model) if compile else model
+
+    @torch.inference_mode()
+    def call() -> None:
+        with autocast(x.device, precision):
+            forward(x)
+        if wait:
+            finish(x.device)
+
+    return call
+
+
+def measure(
+    model: nn.Module,
+    input_size: Size,
+    *,
+    batch_size: int = 32,
+    precision: str = "fp32",
+    compile: bool = False,
+    rounds: int = 10,
+) -> Throughput:
+    """Latency and throughput of ``model`` where it is, on normal noise of ``input_size`` (C,H,W).
+
+    The model is measured in evaluation mode and left in the mode it had. ``UsageError`` for a
+    precision that is none of fp32, bf16, fp16.
+    """
+    return measure_in_turns([(model, input_size)], batch_size, precision, compile, rounds)[0]
+
+
+def measure_in_turns(
+    models: Sequence[Sized], batch_size: int, precision: str, compile: bool, rounds: int
+) -> list[Throughput]:
+    """``measure`` for several models with their input sizes, all on one device, in turns."""
+    import torch
+
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    for name, value in (("batch_size", batch_size), ("rounds", rounds)):
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+    device = next((p.device for model, _ in models for p in model.parameters()), None)
+    device = device or torch.device("cpu")
+    noise = torch.Generator().manual_seed(0)
+    calls: list[Call] = []
+    were_training = [model.training for model, _ in models]
+    for model, size in models:
+        model.eval()
+        x = torch.randn(batch_size, *size, generator=noise).to(device)
+        calls.append(inference(model, x[:1].clone(), precision, compile, wait=True))
+        calls.append(inference(model, x, precision, compile))
+    try:
+        seconds = seconds_in_turns(calls, rounds=rounds, device=device)
+    finally:
+        for (model, _), was_training in zip(models, were_training, strict=True):
+            model.train(was_training)
+    return [
+        Throughput(
+            Spread.of(1000 * s for s in one), Spread.of(batch_size / s for s in many), batch_size
+        )
+        for one, many in zip(seconds[::2], seconds[1::2], strict=True)
+    ]
+
+
+def at_least_one(text: str) -> int:
+    """The value of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "bench",
+        description="Latency (one picture) and throughput (a batch) of models' inference on this "
+        "machine, several models in turns.",
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a model, such as cct_6_3x1")
+    parser.add_argument("--img-size", type=pixels, metavar="SIZE", help="default: the name's")
+    parser.add_argument("--num-classes", type=int, metavar="N", help="default: the name's, or 10")
+    parser.add_argument("--in-chans", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument(
+        "--batch-size", type=at_least_one, default=32, metavar="N", help="default: 32"
+    )
+    parser.add_argument(
+        "--threads", type=at_least_one, metavar="N", help="CPU threads (default: torch's)"
+    )
+    parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument(
+        "--precision", metavar="NAME", default="fp32", help="fp32, or bf16 / fp16 autocast"
+    )
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="torch.compile"
+    )
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=10, metavar="N", help="turns (default: 10)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the models' latency and throughput, what computed them, and how often."""
+    args = _parser().parse_args(argv)
+    from .models.config import config_from_name
+
+    configs = [
+        config_from_name(
+            name, num_classes=args.num_classes, img_size=args.img_size, in_chans=args.in_chans
+        )
+        for name in args.names
+    ]
+    import torch
+
+    from .models.compact import CompactTransformer
+    from .train.machine import hardware, pick_device, versions
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    models: list[Sized] = [
+        (CompactTransformer(config).to(device), (config.in_chans, *config.height_width))
+        for config in configs
+    ]
+    figures = measure_in_turns(models, args.batch_size, args.precision, args.compile, args.rounds)
+    setting = {"precision": args.precision, "compile": args.compile}
+    head = {"hardware": hardware(device), "versions": versions(), **setting}
+    entries = [
+        {"model": name, "config": asdict(config), **asdict(figure)}
+        for name, config, figure in zip(args.names, configs, figures, strict=True)
+    ]
+    print(json.dumps({**head, "models": entries}, indent=2) if args.json else _told(head, entries))
+    return 0
+
+
+def _told(head: dict[str, Any], entries: Sequence[dict[str, Any]]) -> str:
+    width = max(len("model"), *(len(entry["model"]) for entry in entries))
+    batch, n = entries[0]["batch_size"], entries[0]["latency_ms"]["n"]
+    how = "compiled" if head["compile"] else "eager"
+    spread = f"{'median':>10}{'min':>10}{'max':>10}"
+    lines = [
+        head["hardware"],
+        ", ".join(f"{name} {version}" for name, version in head["versions"].items()),
+        f"inference, {head['precision']}, {how}; n = {n} turns of at least {TURN} s",
+        "",
+        f"{'':<{width}}{'ms, one picture':>30}{f'pictures/s, batch {batch}':>32}",
+        f"{'model':<{width}}{spread}  {spread}",
+    ]
+    for entry in entries:
+        late, fast = entry["latency_ms"], entry["pictures_per_second"]
+        figures = "".join(f"{late[key]:>10,.2f}" for key in ("median", "low", "high"))
+        figures += "  " + "".join(f"{fast[key]:>10,.0f}" for key in ("median", "low", "high"))
+        lines.append(f"{entry['model']:<{width}}{figures}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
