@@ -70,6 +70,14 @@ def test_report_commands(words, capsys) -> None:
     assert "cct_6_3x1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", commands("bench"))
+def test_bench_commands(words, capsys) -> None:
+    from compact_vit.bench import main
+
+    assert main([*words, "--rounds", "1"]) == 0
+    assert words[0] in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("name", "parameters", "without", "macs"), TABLE)
 def test_table_of_models(name, parameters, without, macs) -> None:
     size = summarize(create_model(name, num_classes=100), (3, 32, 32))
@@ -84,6 +92,11 @@ def test_the_gate_runs_the_two_commands() -> None:
     assert 'pip install -e ".[test]" && pytest' in COMMANDS
     for command in ("install --quiet . && python -m compact_vit.train", '-e ".[test]" && pytest'):
         assert command in gate
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    tables = [line for line in README.splitlines() if line.startswith("|")]
+    assert not [line for line in tables if re.search(r"\| [A-Z_]+ \|", line)]
 
 
 def test_files_it_points_to_exist() -> None:

@@ -75,9 +75,7 @@ def test_what_a_person_reads(tiny, tmp_path, capsys) -> None:
     assert len(epochs) == 3
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     said = captured.out
-    assert (
-        f"{summary['final']['accuracy']:.2f}% test accuracy on 12 pictures" in said
-    )
+    assert f"{summary['final']['accuracy']:.2f}% test accuracy on 12 pictures" in said
     assert f"{summary['best']['accuracy']:.2f}% test accuracy of epoch" in said
     assert f"{summary['parameters']:,} parameters" in said
     assert f"everything is in {tmp_path / 'run'}" in said
