@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, pixels, program
 from .errors import UsageError, unknown
+from .train.config import PRECISIONS
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     Size = tuple[int, int, int]
     Sized = tuple[nn.Module, Size]
-
-PRECISIONS = ("fp32", "bf16", "fp16")
 
 #: seconds that a turn of calls takes at least, so that the clock's grain does not show
 TURN = 0.2

@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``compact-vit PROGRAM ...``, the same as ``python -m compact_vit.PROGRAM ...``."""
     parser = Parser(
         "",
-        description="Compact vision transformers: train, evaluate, predict, report.",
+        description="Compact vision transformers: train, evaluate, predict, report, bench.",
         epilog="programs:\n"
         + "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
         + "\n\n'compact-vit PROGRAM --help' tells more.",

@@ -122,6 +122,9 @@ class _Run:
         )
         if state.epoch >= config.epochs:
             progress.say(f"all {config.epochs} epochs are done: nothing is left to train")
+            if (folder.path / "summary.json").exists():  # what was measured then stays as it is
+                summary = folder.read_json("summary.json")
+                return TrainResult(state.evaluated.eval(), folder.path, config, history, summary)
         watched: Evaluation | None = None
         try:
             while state.epoch < config.epochs:
@@ -250,14 +253,12 @@ class _Run:
             state.evaluated.load_state_dict(weights)
             best = self._evaluate(splits.test)
             state.evaluated.load_state_dict(kept)
-        model = state.evaluated
-        assert isinstance(model, CompactTransformer)
         summary = summarize_run(
-            self.config, model, splits, history, state.device, last, state.best, best
+            self.config, state.evaluated, splits, history, state.device, last, state.best, best
         )
         folder.write_json("summary.json", summary)
         write_curves(folder.path / "curves.png", history, self.config)
-        return TrainResult(model.eval(), folder.path, self.config, history, summary)
+        return TrainResult(state.evaluated.eval(), folder.path, self.config, history, summary)
 
 
 class _Forecast:

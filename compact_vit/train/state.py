@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -39,9 +38,11 @@ class TrainState:
     """The figures of the best epoch so far, by the validation split."""
 
     @property
-    def evaluated(self) -> nn.Module:
+    def evaluated(self) -> CompactTransformer:
         """The model whose figures count: the averaged one if there is one."""
-        return self.model if self.ema is None else self.ema.module
+        model = self.model if self.ema is None else self.ema.module
+        assert isinstance(model, CompactTransformer)
+        return model
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, from which ``load_state_dict`` goes on exactly."""

@@ -94,6 +94,12 @@ def test_a_finished_run_comes_back_as_it_is(everything, tmp_path, same) -> None:
         assert (tmp_path / "run" / name).read_bytes() == content
 
 
+def test_the_record_of_a_finished_run_is_not_taken_anew(run) -> None:
+    elsewhere = json.loads((run / "summary.json").read_text()) | {"hardware": "another machine"}
+    (run / "summary.json").write_text(json.dumps(elsewhere))
+    assert resume(run, quiet=True).summary["hardware"] == "another machine"
+
+
 @pytest.fixture
 def run(tiny, tmp_path):
     train(tiny(), output=tmp_path / "run", quiet=True)
