@@ -36,9 +36,10 @@ class SelfAttention(nn.Module):
         self.proj_dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        # [B, N, 3D] -> [B, N, 3, H, C] -> [3, B, H, N, C]
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv[0], qkv[1], qkv[2]
+        # [B, N, 3D] -> [B, N, 3, H, C] -> 3 x [B, N, H, C]; unbinding lets the gradients of the
+        # three be written side by side, where indexing fills and adds three arrays of zeros
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, N, C]
         dropout = self.attention_dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # [B, H, N, C]
         x = x.transpose(1, 2).flatten(2)  # [B, N, D]

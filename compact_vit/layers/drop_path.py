@@ -11,6 +11,9 @@ class DropPath(nn.Module):
 
     Shapes: ``[B, ...] -> [B, ...]``. The survivors are divided by ``1 - rate``, so the expected
     value is the input's; in evaluation the input is returned as it is.
+
+    ``kept`` and ``add`` are the same in two steps, for a branch to be computed for the survivors
+    alone: ``x = drop.add(x, branch(take(x, kept)), kept)`` with ``kept = drop.kept(x)``.
     """
 
     def __init__(self, rate: float = 0.0) -> None:
@@ -26,5 +29,28 @@ class DropPath(nn.Module):
         keep = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1.0 - self.rate)
         return x * (keep / (1.0 - self.rate))
 
+    def kept(self, x: Tensor) -> Tensor | None:
+        """Draw which samples of ``x [B, ...]`` survive: their indices ``[B']``; None for all.
+
+        It is also None on an accelerator, where asking for a number of survivors would make the
+        host wait, and under ``torch.compile``: ``add`` then drops by a mask.
+        """
+        if self.rate == 0.0 or not self.training or x.device.type != "cpu":
+            return None
+        if not torch.jit.is_scripting() and torch.compiler.is_compiling():  # type: ignore[attr-defined]
+            return None
+        return torch.empty(x.shape[0]).bernoulli_(1.0 - self.rate).nonzero().squeeze(1)
+
+    def add(self, x: Tensor, branch: Tensor, kept: Tensor | None) -> Tensor:
+        """``x [B, ...]`` plus the scaled branch ``[B', ...]`` of the samples ``kept``."""
+        if kept is None:
+            return x + self.forward(branch)
+        return x.index_add(0, kept, branch.to(x.dtype), alpha=1.0 / (1.0 - self.rate))
+
     def extra_repr(self) -> str:
         return f"rate={self.rate:.4g}"
+
+
+def take(x: Tensor, kept: Tensor | None) -> Tensor:
+    """The samples ``kept`` of ``x [B, ...]``: ``[B', ...]``; all for None."""
+    return x if kept is None else x.index_select(0, kept)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import SelfAttention
-from .drop_path import DropPath
+from .drop_path import DropPath, take
 
 
 class MLP(nn.Module):
@@ -59,8 +59,10 @@ class EncoderLayer(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+        kept = self.drop_path.kept(x)
+        x = self.drop_path.add(x, self.attn(self.norm1(take(x, kept))), kept)
+        kept = self.drop_path.kept(x)
         normed = self.norm2(x)
         if self.normed_residual:
             x = normed
-        return x + self.drop_path(self.mlp(normed))
+        return self.drop_path.add(x, self.mlp(take(normed, kept)), kept)

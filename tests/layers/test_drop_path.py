@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from compact_vit.layers import DropPath
+from compact_vit.layers.drop_path import take
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -59,3 +60,23 @@ def test_keeps_the_precision_of_its_input() -> None:
 def test_impossible_rates(rate: float) -> None:
     with pytest.raises(ValueError, match=rf"must be in \[0, 1\), got {rate}"):
         DropPath(rate)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.999])
+def test_survivors_alone_give_the_same_as_a_mask(rate: float) -> None:
+    drop, branch = DropPath(rate), torch.nn.Linear(4, 4, dtype=torch.float64)
+    x = torch.randn(16, 3, 4, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(5)
+    masked = x + drop(branch(x))
+    gradients = torch.autograd.grad(masked.square().sum(), [x, *branch.parameters()])
+    torch.manual_seed(5)
+    kept = drop.kept(x)
+    assert (kept is None) == (rate == 0.0)
+    gathered = drop.add(x, branch(take(x, kept)), kept)
+    torch.testing.assert_close(gathered, masked)
+    again = torch.autograd.grad(gathered.square().sum(), [x, *branch.parameters()])
+    torch.testing.assert_close(again, gradients)
+
+
+def test_evaluation_keeps_every_sample() -> None:
+    assert DropPath(0.5).eval().kept(torch.randn(8, 3)) is None
