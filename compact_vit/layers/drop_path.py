@@ -32,12 +32,15 @@ class DropPath(nn.Module):
     def kept(self, x: Tensor) -> Tensor | None:
         """Draw which samples of ``x [B, ...]`` survive: their indices ``[B']``; None for all.
 
-        It is also None on an accelerator, where asking for a number of survivors would make the
-        host wait, and under ``torch.compile``: ``add`` then drops by a mask.
+        It is also None where ``add`` drops by a mask: on an accelerator, whose host would wait to
+        hear how many survive, and in what is traced or compiled.
         """
-        if self.rate == 0.0 or not self.training or x.device.type != "cpu":
+        if self.rate == 0.0 or not self.training:
             return None
-        if not torch.jit.is_scripting() and torch.compiler.is_compiling():  # type: ignore[attr-defined]
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102
+            if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling():
+                return None  # nested, or TorchScript would read it
+        if x.device.type != "cpu":
             return None
         return torch.empty(x.shape[0]).bernoulli_(1.0 - self.rate).nonzero().squeeze(1)
 
