@@ -33,14 +33,16 @@ class DropPath(nn.Module):
         """Draw which samples of ``x [B, ...]`` survive: their indices ``[B']``; None for all.
 
         It is also None where ``add`` drops by a mask: on an accelerator, whose host would wait to
-        hear how many survive, and in what is traced or compiled.
+        hear how many survive, and in what is traced, scripted or compiled.
         """
         if self.rate == 0.0 or not self.training:
             return None
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102
-            if isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling():
-                return None  # nested, or TorchScript would read it
-        if x.device.type != "cpu":
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            masked = True
+        else:
+            traced = isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling()
+            masked = traced or x.device.type != "cpu"
+        if masked:
             return None
         return torch.empty(x.shape[0]).bernoulli_(1.0 - self.rate).nonzero().squeeze(1)
 
