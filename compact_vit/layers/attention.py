@@ -44,3 +44,12 @@ class SelfAttention(nn.Module):
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # [B, H, N, C]
         x = x.transpose(1, 2).flatten(2)  # [B, N, D]
         return self.proj_dropout(self.proj(x))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """What each token gathers from every token, rows summing to one: ``[B, N, D] -> [B, H, N, N]``.
+
+        For looking at; ``forward`` never forms them. Dropout does not act.
+        """
+        q, k, _ = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(1, 3).unbind(2)
+        # [B, N, 3, H, C] -> [B, H, 3, N, C] -> 3 x [B, H, N, C]
+        return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)

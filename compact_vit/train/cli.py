@@ -28,6 +28,7 @@ _DEFAULTS = {
     "data_dir": "a cache in the home folder",
     "img_size": "by data set",
     "positional_embedding": "as the model's name says, else learnable",
+    "cpu_attention_dropout": "if --attention-dropout is given",
 }
 
 
@@ -63,12 +64,22 @@ def _add_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
         options["action"] = argparse.BooleanOptionalAction
     elif entry.name == "img_size":
         options |= {"type": pixels, "metavar": "PIXELS"}
+    elif entry.name == "compile":  # alone it means on
+        options |= {"nargs": "?", "const": "on", "metavar": "WHEN"}
+    elif entry.name == "accumulation":
+        options |= {"type": _count_or_auto, "metavar": "N"}
     else:
         options["type"] = {"int": int, "float": float}.get(kind, str)
         options["metavar"] = {"int": "N", "float": "X"}.get(kind, "NAME")
         if entry.name == "data_dir":
             options["metavar"] = "FOLDER"
     group.add_argument(flag, **options)
+
+
+def _count_or_auto(text: str) -> int | str:
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, or auto: {text!r}")
+    return text if text == "auto" else int(text)
 
 
 @program

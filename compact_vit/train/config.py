@@ -18,6 +18,7 @@ from .recipes import recipe_values
 
 AUTO_AUGMENTS = ("none", "cifar10", "svhn", "imagenet", "rand", "trivial")
 PRECISIONS = ("fp32", "bf16", "fp16")
+SWITCHES = ("auto", "on", "off")
 
 #: Stands for "what the recipe says" until the configuration is complete.
 _BY_RECIPE: Any = None
@@ -75,7 +76,11 @@ class TrainConfig:
 
     epochs: int = _field("optimisation", "passes over the training set, warm-up and all")
     batch_size: int = _field("optimisation", "pictures an optimiser step, over all accumulation")
-    accumulation: int = _field("optimisation", "parts a batch is computed in, to save memory", 1)
+    accumulation: int | str = _field(
+        "optimisation",
+        "parts a batch is computed in, to save memory; auto: small ones on a CPU",
+        "auto",
+    )
     lr: float = _field("optimisation", "peak learning rate of AdamW")
     min_lr: float = _field("optimisation", "learning rate at the cosine's end")
     warmup_lr: float = _field("optimisation", "learning rate of the first step")
@@ -87,8 +92,17 @@ class TrainConfig:
     clip_grad: float = _field("optimisation", "largest gradient norm; 0: no clipping")
     ema: float = _field("optimisation", "decay a step of averaged weights, evaluated; 0: off")
 
-    precision: str = _field("machine", "fp32, or bf16 / fp16 mixed precision", "fp32")
-    compile: bool = _field("machine", "compile the model with torch.compile", False)
+    precision: str = _field(
+        "machine",
+        "fp32, bf16 or fp16 mixed; auto: bf16 where the hardware has it, else fp32",
+        "auto",
+    )
+    compile: str | bool = _field(
+        "machine", "torch.compile, on or off; auto: for long runs on a GPU", "auto"
+    )
+    cpu_attention_dropout: bool = _field(
+        "machine", "drop attention weights on a CPU too, where it costs the fused attention"
+    )
     device: str = _field("machine", "auto, cpu, cuda, cuda:1, mps, ...", "auto")
     seed: int = _field("machine", "of weights, order and augmentation", 0)
 
@@ -101,9 +115,13 @@ class TrainConfig:
         values.setdefault("img_size", info.img_size)
         named = config_from_name(self.model or values["model"])  # cct_7_3x1_32_sine says sine
         values.setdefault("positional_embedding", named.positional_embedding)
+        # a recipe's attention dropout may be left out, but not one that was asked for
+        values["cpu_attention_dropout"] = self.attention_dropout is not _BY_RECIPE
         for entry in dataclasses.fields(self):
             if getattr(self, entry.name) is _BY_RECIPE and entry.name in values:
                 object.__setattr__(self, entry.name, values[entry.name])
+        if isinstance(self.compile, bool):
+            object.__setattr__(self, "compile", "on" if self.compile else "off")
         if isinstance(self.img_size, list):  # as JSON brings it
             object.__setattr__(self, "img_size", tuple(self.img_size))
         _check(self)
@@ -132,8 +150,10 @@ def _is_real(value: Any) -> bool:
 
 #: fields -> (what is wanted, whether it is)
 _RULES: tuple[tuple[str, str, Any], ...] = (
-    ("epochs batch_size accumulation rand_num_ops", "a whole number of at least 1",
+    ("epochs batch_size rand_num_ops", "a whole number of at least 1",
      lambda v: _is_int(v) and v >= 1),
+    ("accumulation", "a whole number of at least 1, or 'auto'",
+     lambda v: v == "auto" or (_is_int(v) and v >= 1)),
     ("crop_padding mix_off_epoch seed", "a whole number of at least 0",
      lambda v: _is_int(v) and v >= 0),
     ("lr", "a number above 0", lambda v: _is_real(v) and v > 0),
@@ -144,7 +164,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: _is_real(v) and 0 <= v <= 1),
     ("min_crop_area", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
     ("rand_magnitude", "a number in [0, 10]", lambda v: _is_real(v) and 0 <= v <= 10),
-    ("download compile", "true or false", lambda v: isinstance(v, bool)),
+    ("download cpu_attention_dropout", "true or false", lambda v: isinstance(v, bool)),
     ("model recipe dataset device", "a name", lambda v: isinstance(v, str) and v != ""),
     ("data_dir", "a path", lambda v: v is None or (isinstance(v, str) and v != "")),
 )  # fmt: skip
@@ -156,7 +176,11 @@ def _check(config: TrainConfig) -> None:
         for name in names.split():
             if not holds(getattr(config, name)):
                 raise UsageError(f"{name} must be {wanted}, got {getattr(config, name)!r}")
-    for name, choices in (("auto_augment", AUTO_AUGMENTS), ("precision", PRECISIONS)):
+    for name, choices in (
+        ("auto_augment", AUTO_AUGMENTS),
+        ("precision", ("auto", *PRECISIONS)),
+        ("compile", SWITCHES),
+    ):
         if getattr(config, name) not in choices:
             raise unknown(name, str(getattr(config, name)), choices)
     info = dataset_info(config.dataset)
@@ -179,7 +203,7 @@ def _check(config: TrainConfig) -> None:
             raise UsageError(
                 f"{name} must be at most lr ({config.lr:g}), got {getattr(config, name):g}"
             )
-    if config.accumulation > config.batch_size:
+    if isinstance(config.accumulation, int) and config.accumulation > config.batch_size:
         raise UsageError(
             f"accumulation must be at most batch_size ({config.batch_size}), "
             f"got {config.accumulation}"

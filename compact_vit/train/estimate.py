@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import torch
 
 from ..models.compact import CompactTransformer
 from ..report.measure import summarize
 from .config import TrainConfig
-from .progress import duration
+from .progress import Progress, duration
 from .run import build_model
+from .state import TrainState
 
 #: Runs longer than this are met with shorter ones, seconds.
 LONG = 4 * 3600.0
@@ -44,3 +46,37 @@ def shorter_runs(config: TrainConfig, model: CompactTransformer, seconds: float)
     if epochs >= 1:
         options.append(f"--epochs {epochs} about {duration(seconds * epochs / config.epochs)}")
     return options
+
+
+class Forecast:
+    """Says after the first steps how long the run will take, and what would take less."""
+
+    MEASURED = 20
+
+    def __init__(
+        self, config: TrainConfig, state: TrainState, evaluated: int, progress: Progress
+    ) -> None:
+        self.config, self.state, self.progress = config, state, progress
+        self.evaluated = evaluated
+        self.steps, self.start = 0, 0.0
+
+    def tick(self) -> None:
+        """Count a step done."""
+        self.steps += 1
+        if self.steps == 2:  # the first steps allocate and tune
+            self.start = time.perf_counter()
+        if self.steps == min(self.MEASURED, len(self.state.loader)) and self.steps > 2:
+            self._announce((time.perf_counter() - self.start) / (self.steps - 2))
+
+    def _announce(self, step_seconds: float) -> None:
+        state, loader = self.state, self.state.loader
+        if state.epoch != self.progress.first or self.progress.quiet:
+            return
+        epochs = self.config.epochs - state.epoch
+        seconds = whole_run(step_seconds, len(loader), self.evaluated, loader.batch_size, epochs)
+        count = f"{epochs} epoch{'s' * (epochs > 1)}"
+        text = f"{count} will take about {duration(seconds)} on this machine"
+        if seconds > LONG:
+            options = shorter_runs(self.config, state.model, seconds)
+            text += f"; less: {', '.join(options)}" if options else ""
+        self.progress.say(text)

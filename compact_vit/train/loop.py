@@ -22,13 +22,13 @@ from ..layers import LabelSmoothingCrossEntropy
 from ..models.compact import CompactTransformer
 from .checkpoint import load_checkpoint, save_checkpoint, unfit
 from .config import TrainConfig
-from .estimate import LONG, shorter_runs, whole_run
+from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
 from .machine import hardware, pick_device
 from .metrics import Evaluation, autocast, evaluate_model
-from .progress import Progress, duration
+from .progress import Progress
 from .run import RunFolder, check_output
-from .state import TrainState, build_state
+from .state import TrainState, build_state, compiled_forward
 from .summary import summarize_run, write_curves
 
 
@@ -93,7 +93,7 @@ class _Run:
     state: TrainState
     batch: TrainBatch
     forward: nn.Module
-    """The model as it is called in training: compiled, if that was asked for."""
+    """The model as it is called in training: compiled, if that was chosen."""
     quiet: bool
 
     @classmethod
@@ -102,8 +102,7 @@ class _Run:
         splits = load_splits(config)
         state = build_state(config, splits, device)
         batch = build_train_batch(config, splits)
-        forward = torch.compile(state.model) if config.compile else state.model
-        return cls(config, splits, state, batch, forward, quiet)  # type: ignore[arg-type]
+        return cls(config, splits, state, batch, compiled_forward(state), quiet)
 
     @property
     def watched(self) -> tuple[str, Pictures]:
@@ -120,6 +119,8 @@ class _Run:
             f"{config.model} on {config.dataset}, recipe {config.recipe}, "
             f"{hardware(state.device)}; writing to {folder.path}"
         )
+        for note in state.choices.notes:
+            progress.say(note)
         if state.epoch >= config.epochs:
             progress.say(f"all {config.epochs} epochs are done: nothing is left to train")
             if (folder.path / "summary.json").exists():  # what was measured then stays as it is
@@ -173,7 +174,7 @@ class _Run:
         state = self.state
         state.model.train()
         totals = torch.zeros(3, device=state.device)  # loss, right, seen; not all have float64
-        forecast = _Forecast(self, progress)
+        forecast = Forecast(self.config, state, len(self.watched[1]), progress)
         for images, labels in state.loader:
             x, targets = self.batch(images, labels, state.epoch, state.augmentation)
             totals += self._step(x, targets)
@@ -187,13 +188,11 @@ class _Run:
 
     def _step(self, x: Tensor, targets: Tensor) -> Tensor:
         """One optimiser step on ``[B,C,H,W]``: the loss and the right answers summed, and B."""
-        state, config = self.state, self.config
+        state, config, choices = self.state, self.config, self.state.choices
         criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
         figures = torch.zeros(3, device=x.device)
-        for part, wanted in zip(
-            x.chunk(config.accumulation), targets.chunk(config.accumulation), strict=True
-        ):
-            with autocast(state.device, config.precision):
+        for part, wanted in zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True):
+            with autocast(state.device, choices.precision):
                 logits = self.forward(part)  # [B, K]
             loss = criterion(logits.float(), wanted)
             state.scaler.scale(loss * (len(part) / len(x))).backward()
@@ -218,7 +217,7 @@ class _Run:
             pictures,
             self.batch.normalize,
             device=self.state.device,
-            precision=self.config.precision,
+            precision=self.state.choices.precision,
         )
 
     def _save(self, folder: RunFolder, row: dict[str, Any]) -> None:
@@ -253,45 +252,7 @@ class _Run:
             state.evaluated.load_state_dict(weights)
             best = self._evaluate(splits.test)
             state.evaluated.load_state_dict(kept)
-        summary = summarize_run(
-            self.config, state.evaluated, splits, history, state.device, last, state.best, best
-        )
+        summary = summarize_run(self.config, state, splits, history, last, best)
         folder.write_json("summary.json", summary)
         write_curves(folder.path / "curves.png", history, self.config)
         return TrainResult(state.evaluated.eval(), folder.path, self.config, history, summary)
-
-
-class _Forecast:
-    """Says after the first steps how long the run will take, and what would take less."""
-
-    MEASURED = 20
-
-    def __init__(self, run: _Run, progress: Progress) -> None:
-        self.run, self.progress = run, progress
-        self.steps, self.start = 0, 0.0
-
-    def tick(self) -> None:
-        self.steps += 1
-        if self.steps == 2:  # the first steps allocate, compile and tune
-            self.start = time.perf_counter()
-        if self.steps == min(self.MEASURED, len(self.run.state.loader)) and self.steps > 2:
-            self._announce((time.perf_counter() - self.start) / (self.steps - 2))
-
-    def _announce(self, step_seconds: float) -> None:
-        run = self.run
-        if run.state.epoch != self.progress.first or self.progress.quiet:
-            return
-        config, epochs = run.config, run.config.epochs - run.state.epoch
-        seconds = whole_run(
-            step_seconds,
-            len(run.state.loader),
-            len(run.watched[1]),
-            run.state.loader.batch_size,
-            epochs,
-        )
-        count = f"{epochs} epoch{'s' * (epochs > 1)}"
-        text = f"{count} will take about {duration(seconds)} on this machine"
-        if seconds > LONG:
-            options = shorter_runs(config, run.state.model, seconds)
-            text += f"; less: {', '.join(options)}" if options else ""
-        self.progress.say(text)

@@ -1,4 +1,4 @@
-"""The machine a run is on: which device, how it is described, which versions."""
+"""The machine a run is on: which device, in which precision, its description, versions."""
 
 from __future__ import annotations
 
@@ -28,6 +28,32 @@ def pick_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UsageError("device must be one that computes, got 'meta': try 'cpu' or 'auto'")
     return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
+    """The precision, and a line where what was wanted is slow here or what is fast is missing.
+
+    ``auto`` is bf16 where the hardware multiplies in it, else fp32. fp16 has to be asked for.
+    """
+    native = _multiplies_bf16(device)
+    if wanted == "auto":
+        if device.type == "cuda" and not native:
+            return "fp32", "precision fp32: this GPU has no bf16 (--precision fp16 may be faster)"
+        return ("bf16" if native else "fp32"), ""
+    if wanted == "bf16" and not native and device.type == "cpu":
+        return wanted, "precision bf16: this CPU only emulates it, and fp32 would be faster"
+    return wanted, ""
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        has = torch.cpu.get_capabilities()
+        return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def hardware(device: torch.device) -> str:

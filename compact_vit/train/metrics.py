@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..data.loader import BatchLoader
 from ..data.pictures import Pictures
+from .machine import choose_precision
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Evaluation:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context that computes in ``precision`` (fp32, bf16 or fp16) on ``device``."""
+    """The context that computes in ``precision`` (auto, fp32, bf16 or fp16) on ``device``."""
+    precision, _ = choose_precision(precision, device)
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
@@ -47,17 +49,19 @@ def evaluate_model(
     normalize: Callable[[Tensor], Tensor],
     *,
     device: torch.device,
-    precision: str = "fp32",
-    batch_size: int = 256,
+    precision: str = "auto",
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run ``model`` over all ``pictures`` as they are: no augmentation, no draw.
 
-    The model's mode is restored. ``on_batch`` hears the number of pictures of each batch done.
+    Without ``batch_size`` it is 64 on a CPU, whose caches hold no more, and 512 elsewhere. The
+    model's mode is restored. ``on_batch`` hears the number of pictures of each batch done.
     """
     was_training = model.training
     model.eval()
     logits = []
+    batch_size = batch_size or (64 if device.type == "cpu" else 512)
     loader = BatchLoader(pictures, batch_size, shuffle=False, generator=None, device=device)
     for images, _ in loader:
         with autocast(device, precision):

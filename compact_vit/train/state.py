@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -14,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..data.loader import BatchLoader
 from ..data.pictures import DataSplits
 from ..models.compact import CompactTransformer
+from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
 from .optim import build_optimizer, build_schedule
 from .run import build_model
@@ -32,6 +35,8 @@ class TrainState:
     order: torch.Generator
     augmentation: torch.Generator
     device: torch.device
+    choices: Choices
+    """How the machine is used."""
     epoch: int = 0
     """Epochs done."""
     best: dict[str, Any] | None = None
@@ -91,8 +96,6 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
     weights, order, augmentation = (
         int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(3)
     )
-    torch.manual_seed(weights)
-    model = build_model(config, len(splits.classes), len(splits.mean)).to(device)
     order_generator = torch.Generator().manual_seed(order)
     batch_size = min(config.batch_size, len(splits.train))
     loader = BatchLoader(
@@ -103,6 +106,14 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
         drop_last=True,
         device=device,
     )
+    steps = config.epochs * len(loader)
+    choices = choose(config, len(splits.mean), device, batch_size, steps)
+    torch.manual_seed(weights)
+    model = build_model(
+        dataclasses.replace(config, attention_dropout=choices.attention_dropout),
+        len(splits.classes),
+        len(splits.mean),
+    ).to(device)
     optimizer = build_optimizer(model, config)
     return TrainState(
         model=model,
@@ -111,9 +122,26 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
         else None,
         optimizer=optimizer,
         schedule=build_schedule(optimizer, config, len(loader)),
-        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "fp16"),
+        scaler=torch.amp.GradScaler(device.type, enabled=choices.precision == "fp16"),
         loader=loader,
         order=order_generator,
         augmentation=torch.Generator(device).manual_seed(augmentation),
         device=device,
+        choices=choices,
     )
+
+
+def compiled_forward(state: TrainState) -> nn.Module:
+    """The model as training calls it: compiled if that was chosen and works, else as it is."""
+    model, choices = state.model.train(), state.choices
+    if not choices.compile:
+        return model
+    shape = (state.loader.batch_size, model.in_chans, *model.config.height_width)
+    x = torch.zeros(shape, device=state.device).chunk(choices.parts)[0]
+    forward = compile_model(model)
+    failure = rehearse(forward, x, choices.precision)
+    if not failure:
+        return forward
+    note = f"not compiled: torch.compile fails here: {failure}"
+    state.choices = dataclasses.replace(choices, compile=False, notes=(*choices.notes, note))
+    return model

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..data.pictures import DataSplits
-from ..models.compact import CompactTransformer
 from ..plots import plot_curves
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
 from .config import TrainConfig
 from .machine import hardware, versions
 from .metrics import Evaluation
+from .state import TrainState
 
 #: Accuracy in percent below which the score is zero.
 SCORE_FLOOR = 70.0
@@ -22,20 +20,19 @@ SCORE_FLOOR = 70.0
 
 def summarize_run(
     config: TrainConfig,
-    model: CompactTransformer,
+    state: TrainState,
     splits: DataSplits,
     history: list[dict[str, Any]],
-    device: torch.device,
     last: Evaluation,
-    picked: dict[str, Any] | None,
     best: Evaluation | None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
-    ``final`` is the last epoch on the test set, the headline. ``best`` is the epoch that
-    ``picked`` names by the validation split, on the test set; without a validation split nothing
-    is picked, and it is the last epoch again.
+    ``final`` is the last epoch on the test set, the headline. ``best`` is the epoch that did best
+    on the validation split, on the test set; without a validation split nothing is picked, and it
+    is the last epoch again.
     """
+    model, picked = state.evaluated, state.best
     size = summarize(model, (model.config.in_chans, *model.config.height_width))
     figures = {"split": "test", "n": last.n}
     final = {**figures, "epoch": config.epochs, **last.figures()}
@@ -74,8 +71,20 @@ def summarize_run(
         "seed": config.seed,
         "seconds": seconds,
         "pictures_per_second": sum(row["pictures_per_second"] for row in history) / len(history),
-        "precision": config.precision,
-        "hardware": hardware(device),
+        **_machine(state),
+    }
+
+
+def _machine(state: TrainState) -> dict[str, Any]:
+    """What computed, and how."""
+    choices = state.choices
+    return {
+        "precision": choices.precision,
+        "compiled": choices.compile,
+        "parts": choices.parts,
+        "attention": choices.attention,
+        "attention_dropout": choices.attention_dropout,
+        "hardware": hardware(state.device),
         "versions": versions(),
     }
 

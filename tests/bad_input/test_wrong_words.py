@@ -32,7 +32,10 @@ TABLE = [
     ("train --model cct_9_3x1", "its depth must be one of 2, 4, 6, 7, 8, 14"),
     ("train --recipe published200", "unknown recipe 'published200': did you mean 'published-200'?"),
     ("train --auto-augment rnad", "unknown auto_augment 'rnad': did you mean 'rand'?"),
-    ("train --precision float16", "unknown precision 'float16': choose from fp32, bf16, fp16"),
+    (
+        "train --precision float16",
+        "'float16': choose from auto, fp32, bf16, fp16",
+    ),
     ("train --positional-embedding sin", "did you mean 'sine'?"),
     ("train --residual prenorm", "unknown residual 'prenorm': did you mean 'pre_norm'?"),
     ("train --device gpu", "device must be one of this machine's, got 'gpu'"),

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from compact_vit.train import estimate, load_model, loop, train
+from compact_vit.train import estimate, load_model, train
 from compact_vit.train.cli import main
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.progress import Progress, duration
@@ -86,8 +86,7 @@ def test_the_forecast_and_what_takes_less(tiny, tmp_path, capsys, monkeypatch) -
     train(config, output=tmp_path / "short")
     said = capsys.readouterr().err
     assert re.search(r"1 epoch will take about \d+ s on this machine\n", said)
-    for module in (loop, estimate):
-        monkeypatch.setattr(module, "LONG", 1e-3)
+    monkeypatch.setattr(estimate, "LONG", 1e-3)
     train(config, output=tmp_path / "long")
     said = capsys.readouterr().err
     forecast = next(line for line in said.splitlines() if "will take about" in line)
@@ -137,20 +136,38 @@ def test_compiled(tiny, tmp_path, monkeypatch) -> None:
     """With the compiler's back end left out, which is torch's and takes a minute."""
     compilers = []
 
-    def traced(model):
+    def traced(model, *, dynamic):
         compilers.append(type(model).__name__)
-        return compiler(model, backend="aot_eager")
+        return compiler(model, backend="aot_eager", dynamic=dynamic)
 
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", traced)
     plain = train(tiny(epochs=1), output=tmp_path / "plain", quiet=True)
     compiled = train(tiny(epochs=1, compile=True), output=tmp_path / "compiled", quiet=True)
     assert compilers == ["CompactTransformer"]
+    assert (plain.summary["compiled"], compiled.summary["compiled"]) == (False, True)
     assert compiled.history[0]["train_loss"] == pytest.approx(
         plain.history[0]["train_loss"], rel=1e-4
     )
     weights = torch.load(tmp_path / "compiled" / "last.pt", weights_only=True)["weights"]
     assert weights.keys() == plain.model.state_dict().keys()  # no prefix of the compiler's
+
+
+def test_a_compiler_that_fails_leaves_the_run_as_it_was(tiny, tmp_path, monkeypatch, capsys):
+    def broken(graph, inputs):
+        raise RuntimeError("no such\nback end")
+
+    compiler = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda model, dynamic: compiler(model, backend=broken, dynamic=dynamic)
+    )
+    plain = train(tiny(epochs=1, dropout=0.2), output=tmp_path / "plain", quiet=True)
+    config = tiny(epochs=1, dropout=0.2, compile="on")
+    fallen = train(config, output=tmp_path / "fallen")
+    assert re.search(r"not compiled: torch.compile fails here: .*no such", capsys.readouterr().err)
+    assert fallen.summary["compiled"] is False
+    for name, weight in plain.model.state_dict().items():  # bit for bit: no draw was used up
+        assert torch.equal(weight, fallen.model.state_dict()[name])
 
 
 @pytest.mark.parametrize("module", ["compact_vit.train", "compact_vit"])

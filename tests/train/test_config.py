@@ -78,7 +78,8 @@ TYPED = {
     "clip_grad": ("2.5", 2.5),
     "ema": ("0.99", 0.99),
     "precision": ("bf16", "bf16"),
-    "compile": (None, True),
+    "compile": (None, "on"),
+    "cpu_attention_dropout": (None, True),
     "device": ("cpu", "cpu"),
     "seed": ("7", 7),
 }
@@ -111,6 +112,14 @@ def test_json_round_trip(values) -> None:
     assert None not in {k: v for k, v in config.to_dict().items() if k != "data_dir"}.values()
 
 
+def test_attention_dropout_that_was_asked_for_is_kept() -> None:
+    assert TrainConfig(dataset="cifar10").attention_dropout == 0.1
+    assert TrainConfig(dataset="cifar10").cpu_attention_dropout is False
+    asked = TrainConfig(dataset="cifar10", attention_dropout=0.1)
+    assert asked.cpu_attention_dropout is True
+    assert TrainConfig.from_dict(TrainConfig(dataset="cifar10").to_dict()) != asked
+
+
 def test_an_unknown_field_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'label_smoothing'"):
         TrainConfig.from_dict({"label_smooting": 0.1})
@@ -128,7 +137,7 @@ def test_a_name_that_says_sine_is_sine() -> None:
     assert TrainConfig(model="cct_2_3x2").positional_embedding == "learnable"
 
 
-WHOLE_1 = ("epochs", "batch_size", "accumulation", "rand_num_ops")
+WHOLE_1 = ("epochs", "batch_size", "rand_num_ops")
 WHOLE_0 = ("crop_padding", "mix_off_epoch", "seed")
 REAL_0 = (
     "weight_decay", "clip_grad", "mixup", "cutmix", "rand_magnitude_std", "min_lr", "warmup_lr",
@@ -153,7 +162,7 @@ WRONG = [
       for value in (-0.1, 1.1, *NOT_REAL)),
     *(("min_crop_area", value, "a number in (0, 1]") for value in (0, -1, 1.1, *NOT_REAL)),
     *(("rand_magnitude", value, "a number in [0, 10]") for value in (-1, 10.5, *NOT_REAL)),
-    *((name, value, "true or false") for name in ("download", "compile")
+    *((name, value, "true or false") for name in ("download", "cpu_attention_dropout")
       for value in (0, 1, "yes")),
     *((name, value, "a name") for name in NAMES for value in (3, ["digits"])),
     ("dataset", None, "a name"),
@@ -190,7 +199,12 @@ def test_every_rule_takes_its_limit(name, value) -> None:
         ({"model": "cct_6_3y1"}, "did you mean 'cct_6_3x1'?"),
         ({"model": "cct_5_3x1"}, "depth must be one of 2, 4, 6, 7, 8, 14"),
         ({"auto_augment": "cifar"}, "unknown auto_augment 'cifar': did you mean 'cifar10'?"),
-        ({"precision": "fp8"}, "unknown precision 'fp8': choose from fp32, bf16, fp16"),
+        ({"precision": "fp8"}, "unknown precision 'fp8': choose from auto, fp32, bf16, fp16"),
+        ({"compile": "yes"}, "unknown compile 'yes': choose from auto, on, off"),
+        (
+            {"accumulation": 0},
+            "accumulation must be a whole number of at least 1, or 'auto', got 0",
+        ),
         ({"precision": "bf-16"}, "did you mean 'bf16'?"),
         ({"positional_embedding": "sinus"}, "did you mean 'sine'?"),
         ({"residual": "prenorm"}, "did you mean 'pre_norm'?"),

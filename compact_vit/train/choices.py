@@ -1,0 +1,151 @@
+"""What ``auto`` means on a machine, decided by rule: the same machine always chooses the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from importlib import util
+
+import torch
+from torch import Tensor, nn
+
+from ..data.packing import cache_dir
+from ..layers.tokenizer import HIDDEN_DIM
+from ..models.config import ModelConfig, config_from_name
+from .config import TrainConfig
+from .machine import choose_precision
+from .metrics import autocast
+
+#: Compiling takes a minute or two; steps from which a GPU gets them back.
+LONG_ENOUGH = 5_000
+
+#: The largest block, in bytes, that the C library of Linux keeps for reuse. What is larger is
+#: returned at once, and the next batch pays for touching new pages.
+REUSED = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a run is computed on its machine."""
+
+    precision: str
+    """fp32, or bf16 or fp16 mixed precision."""
+    compile: bool
+    parts: int
+    """What a batch is computed in, one after the other, their gradients summed."""
+    attention_dropout: float
+    attention: str
+    """``fused``, or ``products``: one after the other, the CPU's way of dropping weights."""
+    notes: tuple[str, ...]
+    """What a person should know: a line each."""
+
+
+def choose(
+    config: TrainConfig, in_chans: int, device: torch.device, batch_size: int, steps: int
+) -> Choices:
+    """The choices of a run of ``steps`` steps on ``batch_size`` pictures."""
+    precision, precision_note = choose_precision(config.precision, device)
+    compile, compile_note = choose_compile(str(config.compile), device, steps)
+    notes = [note for note in (precision_note, compile_note) if note]
+    dropout = config.attention_dropout
+    if device.type == "cpu" and dropout and not config.cpu_attention_dropout:
+        notes.append(
+            f"the recipe's attention dropout of {dropout:g} is left out: on a CPU it would cost "
+            "the fused attention (--cpu-attention-dropout keeps it)"
+        )
+        dropout = 0.0
+    if isinstance(config.accumulation, int):
+        parts = config.accumulation
+    else:
+        model = config_from_name(config.model, img_size=config.img_size, in_chans=in_chans)
+        parts = choose_parts(model, batch_size, device)
+    return Choices(
+        precision=precision,
+        compile=compile,
+        parts=parts,
+        attention_dropout=dropout,
+        attention="products" if device.type == "cpu" and dropout else "fused",
+        notes=tuple(notes),
+    )
+
+
+def choose_compile(wanted: str, device: torch.device, steps: int) -> tuple[bool, str]:
+    """Whether to compile, and a line where that was wanted and cannot be.
+
+    ``auto`` compiles long runs on a GPU. On a CPU it gave nothing where it was measured
+    (benchmarks/RESULTS.md), so there it has to be asked for.
+    """
+    if wanted == "off" or (wanted == "auto" and (device.type != "cuda" or steps < LONG_ENOUGH)):
+        return False, ""
+    if device.type == "cuda" and util.find_spec("triton") is None:
+        return False, "not compiled: triton is not installed"
+    if device.type == "cpu" and not any(map(shutil.which, _cpp_compilers())):
+        return False, "not compiled: there is no C++ compiler (CXX, g++ or clang++)"
+    return True, ""
+
+
+def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> int:
+    """The parts a batch is computed in: on a CPU as many as keep every activation reusable.
+
+    A power of two, at most ``batch_size``; accelerators take a batch whole.
+    """
+    parts = 1
+    if device.type == "cpu":
+        largest = 4 * batch_size * largest_activation(model)  # bytes in float32
+        while largest / parts > REUSED and 2 * parts <= batch_size:
+            parts *= 2
+    return parts
+
+
+def largest_activation(model: ModelConfig) -> int:
+    """Elements of the largest tensor that one picture becomes.
+
+    It is a convolution's output, before its pool, or the tokens as queries, keys and values or
+    within the MLP.
+    """
+    height, width = model.height_width
+    kernel = model.kernel_size
+    stride, padding = max(1, kernel // 2 - 1), max(1, kernel // 2)
+    largest = 0
+    for i in range(model.num_convs):
+        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
+        channels = model.embed_dim if i == model.num_convs - 1 else HIDDEN_DIM
+        largest = max(largest, channels * height * width)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    if not model.num_convs:
+        height, width = height // kernel, width // kernel
+    tokens = height * width + model.class_token
+    return max(largest, tokens * int(model.embed_dim * max(3.0, model.mlp_ratio)))
+
+
+def compile_model(model: nn.Module) -> nn.Module:
+    """``model`` by ``torch.compile``, made anew for each shape; what is made is kept on disk."""
+    # several models and shapes share one forward: at the usual limit of 8 they would run eager
+    torch._dynamo.config.recompile_limit = 256
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    return torch.compile(model, dynamic=False)  # type: ignore[return-value]
+
+
+def rehearse(forward: nn.Module, x: Tensor, precision: str) -> str:
+    """Compile ``forward`` for ``x [B,C,H,W]``, both ways, leaving no trace; what failed, if it did.
+
+    Afterwards the global generators are where they were and no parameter has a gradient.
+    """
+    devices = [x.device] if x.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            with autocast(x.device, precision):
+                logits = forward(x)
+            logits.float().sum().backward()
+    except Exception as error:  # every backend of every compiler has its own
+        return " ".join(str(error).split())[:200]
+    finally:
+        for parameter in forward.parameters():
+            parameter.grad = None
+    return ""
+
+
+def _cpp_compilers() -> tuple[str, ...]:
+    own = os.environ.get("CXX")
+    return (own,) if own else ("g++", "clang++")
