@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from compact_vit.bench import PRECISIONS, Spread, at_least_one, compiled
+from compact_vit.bench import at_least_one, check_machine, compiled
 from compact_vit.cli import Parser
-from compact_vit.errors import unknown
+from compact_vit.errors import UsageError
+from compact_vit.timing import Spread
 
 if TYPE_CHECKING:
     import torch
@@ -27,32 +28,43 @@ def machine_parser(command: str, description: str, rounds: int) -> Parser:
     add("--rounds", type=at_least_one, default=rounds, metavar="N", help=f"turns ({rounds})")
     add("--threads", type=at_least_one, metavar="N", help="CPU threads (torch's default)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ... (auto)")
-    add("--precision", default="fp32", metavar="NAME", help="this library's: fp32, bf16, fp16")
-    add("--compile", action=argparse.BooleanOptionalAction, default=False, help="this library's")
+    add("--precision", default="auto", metavar="NAME", help="this library's (auto)")
+    add("--compile", nargs="?", const="on", default="auto", metavar="WHEN", help="the same (auto)")
     return parser
 
 
 def start(args: argparse.Namespace) -> torch.device:
-    """Set the threads and the global generator, and return the device asked for."""
+    """Set the threads and the global generator, decide what is automatic, pick the device."""
     import torch
 
-    from compact_vit.train.machine import pick_device
+    from compact_vit.train.choices import choose_compile
+    from compact_vit.train.machine import choose_precision, pick_device
 
-    if args.precision not in PRECISIONS:
-        raise unknown("precision", args.precision, PRECISIONS)
+    check_machine(args.precision, args.compile)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    return pick_device(args.device)
+    device = pick_device(args.device)
+    args.precision, _ = choose_precision(args.precision, device)
+    compile, note = choose_compile(args.compile, device, steps=0)
+    if note:
+        raise UsageError(note)
+    args.compile = "on" if compile else "off"
+    return device
 
 
 def train_step(
     model: nn.Module, optimizer: Optimizer, precision: str, compile: bool
 ) -> Callable[[Tensor, Tensor], None]:
-    """A training step on ``x [B,C,H,W]`` and ``targets [B]``, or ``[B,K]`` probabilities."""
+    """A training step on ``x [B,C,H,W]`` and ``targets [B]``, or ``[B,K]`` probabilities.
+
+    A model of this library takes the batch in the parts that training chooses, others whole.
+    """
     import torch
     import torch.nn.functional as F
 
+    from compact_vit.models.compact import CompactTransformer
+    from compact_vit.train.choices import choose_parts
     from compact_vit.train.metrics import autocast
 
     device = next(model.parameters()).device
@@ -60,9 +72,13 @@ def train_step(
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def step(x: Tensor, targets: Tensor) -> None:
-        with autocast(device, precision):
-            logits = forward(x)  # [B,K]
-        scaler.scale(F.cross_entropy(logits.float(), targets)).backward()
+        ours = isinstance(model, CompactTransformer)
+        parts = choose_parts(model.config, len(x), device) if ours else 1
+        for part, wanted in zip(x.chunk(parts), targets.chunk(parts), strict=True):
+            with autocast(device, precision):
+                logits = forward(part)  # [B,K]
+            loss = F.cross_entropy(logits.float(), wanted)
+            scaler.scale(loss * (len(part) / len(x))).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)

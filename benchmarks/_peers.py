@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from _common import machine_parser, print_head, print_table, start
 
-from compact_vit.bench import Call, Spread, at_least_one, seconds_in_turns
+from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser
 from compact_vit.errors import UsageError
+from compact_vit.timing import Call, Spread, seconds_in_turns
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ def peers_parser(command: str, description: str) -> Parser:
     add = parser.add_argument
     add("--model", default="cct_6_3x1", metavar="NAME", help="of this library (cct_6_3x1)")
     add("--batch-size", type=at_least_one, default=32, metavar="N", help="pictures (32)")
-    add("--attention-dropout", type=float, default=0.1, metavar="P", help="of this library (0.1)")
+    add("--attention-dropout", type=float, metavar="P", help="of all (published, ours as trained)")
     add("--peer-attention-dropout", type=float, metavar="P", help="of the peers (the same)")
     add("--reference", type=Path, metavar="PATH", help="checkout of the published code")
     add("--all", action="store_true", help="every named model at 32 px against --reference")
@@ -175,8 +176,11 @@ PEERS: dict[str, Callable[[ModelConfig, Path | None], Peer]] = {
 def configuration(args: argparse.Namespace, name: str, model: str = "") -> ModelConfig:
     """Of ``model`` at 32 px, or of the model asked for, as the peer ``name`` is to build it."""
     from compact_vit.models.config import config_from_name
+    from compact_vit.train.machine import pick_device
 
     rate = args.attention_dropout
+    if name == OURS and rate is None and pick_device(args.device).type == "cpu":
+        rate = 0.0  # what training leaves out by itself
     if name != OURS and args.peer_attention_dropout is not None:
         rate = args.peer_attention_dropout
     size = 32 if model else None
@@ -194,8 +198,8 @@ def build_call(
     if isinstance(peer, str):
         return peer, 0
     x = torch.randn(args.batch_size, config.in_chans, *config.height_width)
-    precision, compile = (args.precision, args.compile) if name == OURS else ("fp32", False)
-    call = make_call(peer.to(device), x.to(device), precision, compile)
+    precision, compile = (args.precision, args.compile) if name == OURS else ("fp32", "off")
+    call = make_call(peer.to(device), x.to(device), precision, compile == "on")
     return call, sum(p.numel() for p in peer.parameters())
 
 
@@ -208,7 +212,7 @@ def compare(args: argparse.Namespace, what: str, make_call: MakeCall) -> list[st
     built = {name: build_call(name, args, make_call, device) for name in names}
     dropouts = [configuration(args, name).attention_dropout for name in (OURS, PUBLISHED)]
     print_head(device, ("timm", "vit-pytorch"))
-    how = f"{args.precision}, {'compiled' if args.compile else 'eager'}"
+    how = f"{args.precision}, {'compiled' if args.compile == 'on' else 'eager'}"
     print(f"{what}, batch {args.batch_size}")
     print(f"this library: {how}, attention dropout {dropouts[0]}")
     print(f"the others: fp32, eager, attention dropout {dropouts[1]}")

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from _common import print_head, print_table
 
-from compact_vit.bench import Call, at_least_one, seconds_in_turns
+from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError
+from compact_vit.timing import Call, seconds_in_turns
 
 if TYPE_CHECKING:
     from torch import Tensor

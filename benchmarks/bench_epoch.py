@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 from _common import machine_parser, print_head, print_table, start, train_step
 
-from compact_vit.bench import Call, Spread, at_least_one, elapsed
+from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, pixels, program
+from compact_vit.timing import Call, Spread, elapsed
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe=args.recipe,
         model=args.model,
         batch_size=args.batch_size,
-        precision=args.precision,
-        compile=args.compile,
     )
     device = start(args)
+    config = dataclasses.replace(config, precision=args.precision, compile=args.compile)
     with tempfile.TemporaryDirectory() as cache:  # an empty one: nothing is decoded yet
         os.environ["COMPACT_VIT_CACHE"] = cache
         times = [time.perf_counter()]
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         first, second = times[1] - times[0], times[2] - times[1]
         ways, seen, batch_size = three_ways(config, limited(splits, args.limit), device)
         print_head(device, ("pillow",))
-        how = f"{config.precision}, {'compiled' if config.compile else 'eager'}"
+        how = f"{config.precision}, {'compiled' if args.compile == 'on' else 'eager'}"
         print(f"{config.model}, {how}, batch {batch_size}, recipe {config.recipe}")
         print(f"start of {count(splits):,} pictures: first {first:.2f} s, second {second:.2f} s")
         print(f"{seen:,} pictures an epoch")
@@ -112,7 +112,7 @@ def three_ways(
     from compact_vit.train.state import build_state
 
     state, batch = build_state(config, splits, device), build_train_batch(config, splits)
-    step = train_step(state.model, state.optimizer, config.precision, config.compile)
+    step = train_step(state.model, state.optimizer, config.precision, config.compile == "on")
     fixed = batch(*next(iter(state.loader)), 0, state.augmentation)
 
     def bare() -> None:

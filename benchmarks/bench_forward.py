@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from _peers import compare, peers_parser
 
-from compact_vit.bench import Call, inference
+from compact_vit.bench import inference
 from compact_vit.cli import program
+from compact_vit.timing import Call
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,12 +1,12 @@
 r"""What does a training step take, in time and memory, beside the same model by others?
 
 A step is forward, cross-entropy, backward, AdamW, gradients to zero, on normal noise; this library
-steps with its own optimiser, the others with AdamW as torch gives it. They take turns within one
-run:
+steps with its own optimiser and, unless told otherwise, its automatic choices, the others with
+AdamW as torch gives it and the published attention dropout. They take turns within one run:
 
-    python benchmarks/bench_train_step.py --threads 2 --reference PATH --attention-dropout 0
-    python benchmarks/bench_train_step.py --threads 2 --reference PATH --precision bf16 --compile \
-        --attention-dropout 0 --peer-attention-dropout 0.1
+    python benchmarks/bench_train_step.py --threads 2 --reference PATH
+    python benchmarks/bench_train_step.py --threads 2 --reference PATH --precision fp32 \
+        --attention-dropout 0
     python benchmarks/bench_train_step.py --threads 2 --reference PATH --all
 
 Memory is the most that a step holds above what is held before it (weights, optimiser state),
@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 from _common import print_table, start, train_step
 from _peers import build_call, compare, peers_parser
 
-from compact_vit.bench import Call, finish
 from compact_vit.cli import program
+from compact_vit.timing import Call, finish
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -7,45 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, pixels, program
 from .errors import UsageError, unknown
-from .train.config import PRECISIONS
+from .timing import TURN, Call, Spread, finish, seconds_in_turns
+from .train.config import PRECISIONS, SWITCHES
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     Size = tuple[int, int, int]
     Sized = tuple[nn.Module, Size]
-
-#: seconds that a turn of calls takes at least, so that the clock's grain does not show
-TURN = 0.2
-
-Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The median of ``n`` measurements, the least and the most of them."""
-
-    median: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of one value or more."""
-        ordered = sorted(values)
-        return cls(statistics.median(ordered), ordered[0], ordered[-1], len(ordered))
 
 
 @dataclass(frozen=True)
@@ -57,55 +33,6 @@ class Throughput:
     pictures_per_second: Spread
     """Pictures a second in batches of ``batch_size``."""
     batch_size: int
-
-
-def finish(device: torch.device) -> None:
-    """Wait until ``device`` has done all it was given."""
-    import torch
-
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
-def elapsed(call: Call, times: int, device: torch.device) -> float:
-    """Seconds that ``call`` takes ``times`` times in a row, until ``device`` has done the work."""
-    import torch
-
-    finish(device)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            for _ in range(times):
-                call()
-            end.record()
-            end.synchronize()
-        return start.elapsed_time(end) / 1000
-    begin = time.perf_counter()
-    for _ in range(times):
-        call()
-    finish(device)
-    return time.perf_counter() - begin
-
-
-def seconds_in_turns(
-    calls: Sequence[Call], *, rounds: int, device: torch.device, turn: float = TURN
-) -> list[list[float]]:
-    """Seconds a call of each of ``calls``, one figure for each of ``rounds`` turns.
-
-    They take turns, so that whatever else the machine does meets all of them alike. Each is
-    called once before, to compile and to allocate, and a turn repeats it for at least ``turn``
-    seconds.
-    """
-    times = []
-    for call in calls:
-        elapsed(call, 1, device)
-        times.append(max(1, math.ceil(turn / max(elapsed(call, 1, device), 1e-6))))
-    seconds: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, count, taken in zip(calls, times, seconds, strict=True):
-            taken.append(elapsed(call, count, device) / count)
-    return seconds
 
 
 def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -132,18 +59,24 @@ def inference(
 ) -> Call:
     """A call of ``model`` on ``x [B,C,H,W]`` as prediction calls it: no autograd, autocast.
 
-    With ``wait`` it returns when the device has the answer: calls that overlap hide latency.
+    A model of this library takes the batch in the parts that suit a CPU, any other takes it whole.
+    With ``wait`` the call returns when the device has the answer: calls that overlap hide latency.
     """
     import torch
 
+    from .models.compact import CompactTransformer
+    from .train.choices import choose_parts
     from .train.metrics import autocast
 
     forward = compiled(model) if compile else model
+    known = isinstance(model, CompactTransformer)
+    parts = choose_parts(model.config, len(x), x.device) if known else 1
 
     @torch.inference_mode()
     def call() -> None:
         with autocast(x.device, precision):
-            forward(x)
+            for part in x.chunk(parts):
+                forward(part)
         if wait:
             finish(x.device)
 
@@ -155,14 +88,14 @@ def measure(
     input_size: Size,
     *,
     batch_size: int = 32,
-    precision: str = "fp32",
+    precision: str = "auto",
     compile: bool = False,
     rounds: int = 10,
 ) -> Throughput:
     """Latency and throughput of ``model`` where it is, on normal noise of ``input_size`` (C,H,W).
 
     The model is measured in evaluation mode and left in the mode it had. ``UsageError`` for a
-    precision that is none of fp32, bf16, fp16.
+    precision that is none of auto, fp32, bf16, fp16.
     """
     return measure_in_turns([(model, input_size)], batch_size, precision, compile, rounds)[0]
 
@@ -173,8 +106,7 @@ def measure_in_turns(
     """``measure`` for several models with their input sizes, all on one device, in turns."""
     import torch
 
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    check_machine(precision, "on" if compile else "off")
     for name, value in (("batch_size", batch_size), ("rounds", rounds)):
         if value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}")
@@ -199,6 +131,16 @@ def measure_in_turns(
         )
         for one, many in zip(seconds[::2], seconds[1::2], strict=True)
     ]
+
+
+def check_machine(precision: str, compile: str) -> None:
+    """``UsageError`` for a precision or a switch that there is not."""
+    for name, value, choices in (
+        ("precision", precision, ("auto", *PRECISIONS)),
+        ("compile", compile, SWITCHES),
+    ):
+        if value not in choices:
+            raise unknown(name, value, choices)
 
 
 def at_least_one(text: str) -> int:
@@ -226,10 +168,15 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument(
-        "--precision", metavar="NAME", default="fp32", help="fp32, or bf16 / fp16 autocast"
+        "--precision", metavar="NAME", default="auto", help="auto, fp32, bf16, fp16 (auto)"
     )
     parser.add_argument(
-        "--compile", action=argparse.BooleanOptionalAction, default=False, help="torch.compile"
+        "--compile",
+        nargs="?",
+        const="on",
+        default="auto",
+        metavar="WHEN",
+        help="torch.compile, on or off (auto: what evaluate and predict do)",
     )
     parser.add_argument(
         "--rounds", type=at_least_one, default=10, metavar="N", help="turns (default: 10)"
@@ -253,17 +200,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from .models.compact import CompactTransformer
-    from .train.machine import hardware, pick_device, versions
+    from .train.choices import choose_compile
+    from .train.machine import choose_precision, hardware, pick_device, versions
 
+    check_machine(args.precision, args.compile)
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
+    precision, _ = choose_precision(args.precision, device)
+    compile, note = choose_compile(args.compile, device, steps=0)
+    if note:
+        raise UsageError(note)
     models: list[Sized] = [
         (CompactTransformer(config).to(device), (config.in_chans, *config.height_width))
         for config in configs
     ]
-    figures = measure_in_turns(models, args.batch_size, args.precision, args.compile, args.rounds)
-    setting = {"precision": args.precision, "compile": args.compile}
+    figures = measure_in_turns(models, args.batch_size, precision, compile, args.rounds)
+    setting = {"precision": precision, "compile": compile}
     head = {"hardware": hardware(device), "versions": versions(), **setting}
     entries = [
         {"model": name, "config": asdict(config), **asdict(figure)}

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from compact_vit import bench
-from compact_vit.bench import Spread, compiled, elapsed, main, measure, seconds_in_turns
+from compact_vit import timing
+from compact_vit.bench import compiled, main, measure
 from compact_vit.errors import UsageError
+from compact_vit.timing import Spread, elapsed, seconds_in_turns
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def clock(monkeypatch):
     """The clock that measures, at ``clock.now`` seconds."""
     clock = SimpleNamespace(now=0.0)
     clock.perf_counter = lambda: clock.now
-    monkeypatch.setattr(bench, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     return clock
 
 

@@ -167,7 +167,7 @@ def test_absent_peers_are_said_to_be_absent(capsys, script, absent):
     assert f"torch {torch.__version__}" in lines[1]
     assert lines[2:5] == [
         "inference, batch 2",
-        "this library: fp32, eager, attention dropout 0.1",
+        "this library: fp32, eager, attention dropout 0.0",
         "the others: fp32, eager, attention dropout 0.1",
     ]
     count = sum(p.numel() for p in cvt_2_8().parameters())
@@ -333,6 +333,25 @@ def test_a_step_is_what_is_said(script):
         optimizer.step()
     assert torch.equal(model.weight, plain.weight)
     assert model.weight.grad is None
+
+
+def test_our_step_takes_the_parts_that_training_takes(script, monkeypatch):
+    """33 pictures of CCT-6/3x1 are more than 32 MiB of one activation: two parts, one gradient."""
+    from compact_vit.train import choices
+
+    x, y = torch.randn(6, 3, 32, 32), torch.randint(10, (6,))
+    weights = []
+    for limit, parts in ((choices.REUSED, [6]), (4 * 3 * 64 * 32 * 32, [3, 3])):
+        monkeypatch.setattr(choices, "REUSED", limit)
+        torch.manual_seed(0)
+        model, seen = cct_2_3x2(drop_path=0.0, attention_dropout=0.0).double(), []
+        model.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(len(args[0])))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        script("_common").train_step(model, optimizer, "fp32", False)(x.double(), y)
+        assert seen == parts
+        weights.append(model.state_dict())
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, rtol=1e-5, atol=1e-7)
 
 
 def test_the_others_step_as_torch_gives_it(script):
