@@ -13,6 +13,17 @@ class UsageError(ValueError):
     """
 
 
+class Stopped(Exception):  # noqa: N818  # it is no error
+    """A run that stopped where it was asked to, with its state saved.
+
+    Commands print the message and leave with ``status``.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def nearest(got: str, choices: Iterable[str]) -> str | None:
     """The choice closest in spelling to ``got``, or None if none is close."""
     matches = difflib.get_close_matches(got.lower(), list(choices), n=1, cutoff=0.6)

@@ -12,6 +12,7 @@ from ..cli import Parser, pixels, program
 from ..data.catalog import DATASETS
 from ..errors import UsageError
 from .config import TrainConfig
+from .interrupt import seconds_of
 from .recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def build_parser() -> Parser:
     run = parser.add_argument_group("run")
     run.add_argument("--output", metavar="FOLDER", help="where to write (default: under runs/)")
     run.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    run.add_argument(
+        "--time-limit", metavar="TIME", help="save and stop before 90s, 30m, 1h30m are over"
+    )
     run.add_argument("--quiet", action="store_true", help="show no progress")
     run.add_argument("--json", action="store_true", help="print the summary as JSON")
     groups: dict[str, Any] = {}
@@ -87,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, or go on training, and print what came of it."""
     given = vars(build_parser().parse_args(argv))
     output, run, quiet, as_json = (given.pop(k) for k in ("output", "resume", "quiet", "json"))
+    limit = given.pop("time_limit")
+    time_limit = None if limit is None else seconds_of(limit)
     if run is not None and (given or output is not None):
         extra = ", ".join("--" + k.replace("_", "-") for k in [*given, *["output"] * bool(output)])
         raise UsageError(f"--resume goes on as the run began: leave out {extra}")
@@ -95,9 +101,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .loop import resume, train
 
     if config is None:
-        result = resume(run, quiet=quiet)
+        result = resume(run, quiet=quiet, time_limit=time_limit)
     else:
-        result = train(config, output=output, quiet=quiet)
+        result = train(config, output=output, quiet=quiet, time_limit=time_limit)
     print(json.dumps(result.summary, indent=2) if as_json else _told(result))
     return 0
 

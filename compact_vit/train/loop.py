@@ -8,28 +8,33 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.pictures import DataSplits, Pictures
-from ..errors import UsageError
-from ..layers import LabelSmoothingCrossEntropy
+from ..errors import Stopped, UsageError
 from ..models.compact import CompactTransformer
-from .checkpoint import load_checkpoint, save_checkpoint, unfit
+from .checkpoint import load_checkpoint, newest, save_checkpoint, unfit
 from .config import TrainConfig
 from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
+from .interrupt import Stopper
 from .machine import hardware, pick_device
-from .metrics import Evaluation, autocast, evaluate_model
+from .metrics import Evaluation, evaluate_model
 from .progress import Progress
 from .run import RunFolder, check_output
 from .state import TrainState, build_state, compiled_forward
+from .step import train_step
 from .summary import summarize_run, write_curves
+
+#: An epoch that takes longer is saved within, this often.
+SAVE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -46,40 +51,51 @@ class TrainResult:
 
 
 def train(
-    config: TrainConfig, *, output: str | os.PathLike[str] | None = None, quiet: bool = False
+    config: TrainConfig,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    quiet: bool = False,
+    time_limit: float | None = None,
 ) -> TrainResult:
     """Train as ``config`` says and write everything into the folder ``output``.
 
     Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
-    ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run.
+    ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and
+    ``Stopped``, with all that was done saved for ``resume``, on SIGTERM, SIGINT, and before
+    ``time_limit`` seconds are over.
     """
     if output is not None:
         check_output(Path(output))
-    run = _Run.build(config, quiet)
+    run = _Run.build(config, quiet, time_limit)
     if config.data_dir is not None:  # the folder must find its pictures from anywhere
         config = dataclasses.replace(config, data_dir=os.path.abspath(config.data_dir))
     return run.go(RunFolder.create(output, config), [])
 
 
-def resume(run: str | os.PathLike[str], *, quiet: bool = False) -> TrainResult:
+def resume(
+    run: str | os.PathLike[str], *, quiet: bool = False, time_limit: float | None = None
+) -> TrainResult:
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
 
-    A run that has finished is returned as it is. Raises ``UsageError`` if there is nothing to
-    go on from.
+    If that is damaged, from the one before it. A run that has finished is returned as it is.
+    Raises ``UsageError`` if there is nothing to go on from, and ``Stopped`` as ``train`` does.
     """
     folder = RunFolder.open(run)
-    current = _Run.build(folder.config(), quiet)
-    saved = load_checkpoint(folder.last, map_location=current.state.device)
+    current = _Run.build(folder.config(), quiet, time_limit)
+    path, saved, warning = newest(folder.last, current.state.device)
+    if warning:
+        print(warning, file=sys.stderr)
     try:
-        classes = tuple(saved["classes"])
-        if classes == current.splits.classes:
+        data = (tuple(saved["classes"]), saved["pictures"])
+        if data == current.data:
             current.state.load_state_dict(saved["training"], saved["epoch"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise unfit(folder.last, "this run", error) from None
-    if classes != current.splits.classes:
+        raise unfit(path, "this run", error) from None
+    if data != current.data:
+        (before, pictures), (classes, now) = data, current.data
         raise UsageError(
-            f"the data set has changed since '{folder.path}' was trained: it had "
-            f"{len(classes)} classes and now has {len(current.splits.classes)}"
+            f"the data set has changed since '{folder.path}' was trained: it had {len(before)} "
+            f"classes and {pictures:,} training pictures, and now has {len(classes)} and {now:,}"
         )
     return current.go(folder, folder.keep_metrics(saved["epoch"]))
 
@@ -94,15 +110,22 @@ class _Run:
     batch: TrainBatch
     forward: nn.Module
     """The model as it is called in training: compiled, if that was chosen."""
+    stopper: Stopper
     quiet: bool
 
     @classmethod
-    def build(cls, config: TrainConfig, quiet: bool) -> _Run:
+    def build(cls, config: TrainConfig, quiet: bool, time_limit: float | None) -> _Run:
+        stopper = Stopper(time_limit)
         device = pick_device(config.device)
         splits = load_splits(config)
         state = build_state(config, splits, device)
         batch = build_train_batch(config, splits)
-        return cls(config, splits, state, batch, compiled_forward(state), quiet)
+        return cls(config, splits, state, batch, compiled_forward(state), stopper, quiet)
+
+    @property
+    def data(self) -> tuple[tuple[str, ...], int]:
+        """What a checkpoint must agree with: the classes, and the number of training pictures."""
+        return self.splits.classes, len(self.splits.train)
 
     @property
     def watched(self) -> tuple[str, Pictures]:
@@ -128,88 +151,97 @@ class _Run:
                 return TrainResult(state.evaluated.eval(), folder.path, config, history, summary)
         watched: Evaluation | None = None
         try:
-            while state.epoch < config.epochs:
-                row, watched = self._epoch(progress)
-                history.append(row)
-                folder.append_metrics(row)
-                self._save(folder, row)
-                progress.end_epoch(row)
+            with self.stopper:
+                while state.epoch < config.epochs:
+                    row, watched = self._epoch(folder, progress)
+                    history.append(row)
+                    folder.append_metrics(row)
+                    self._save(folder, row)
+                    progress.end_epoch(row)
+                    self.stopper.check()
+                return self._finish(folder, history, watched)
+        except Stopped as stop:
+            if state.unfinished is not None:
+                self._save(folder, None)
+            hint = f"{stop}, and saved: go on with --resume {folder.path}"
+            raise Stopped(hint, stop.status) from None
         except KeyboardInterrupt:
-            if state.epoch:
-                progress.say(f"{state.epoch} epochs are saved: go on with --resume {folder.path}")
+            if folder.last.exists():
+                progress.say(f"the last checkpoint is whole: go on with --resume {folder.path}")
             raise
         finally:
             progress.close()
-        return self._finish(folder, history, watched)
 
-    def _epoch(self, progress: Progress) -> tuple[dict[str, Any], Evaluation]:
+    def _epoch(self, folder: RunFolder, progress: Progress) -> tuple[dict[str, Any], Evaluation]:
         """Train an epoch and evaluate it: its line for the log, and the evaluation."""
-        state, config = self.state, self.config
+        state = self.state
         split, pictures = self.watched
-        lr = state.schedule.get_last_lr()[0]
-        start = time.perf_counter()
         progress.start_epoch(state.epoch + 1)
-        loss, accuracy = self._train_epoch(progress)
-        trained = time.perf_counter()
+        if state.unfinished is None:
+            lr = state.schedule.get_last_lr()[0]
+            state.unfinished = {"lr": lr, "sums": [0.0, 0.0, 0.0], "seconds": 0.0, "trained": False}
+        if not state.unfinished["trained"]:
+            self._train_epoch(folder, progress)
+        before = state.unfinished
+        (loss, right, seen), seconds = before["sums"], before["seconds"]
+        start = time.perf_counter()
         evaluation = self._evaluate(pictures)
-        if not math.isfinite(loss + evaluation.loss):
+        if not seen or not math.isfinite(evaluation.loss):
             raise UsageError(
                 f"the loss of epoch {state.epoch + 1} is not finite: train again with "
-                f"a smaller lr than {config.lr:g}, or clip_grad 1"
+                f"a smaller lr than {self.config.lr:g}, or clip_grad 1"
             )
         state.epoch += 1
+        state.unfinished = None
         row = {
             "epoch": state.epoch,
-            "lr": lr,
-            "train_loss": loss,
-            "train_accuracy": accuracy,
+            "lr": before["lr"],
+            "train_loss": loss / seen,
+            "train_accuracy": 100 * right / seen,
             **{f"{split}_{name}": value for name, value in evaluation.figures().items()},
-            "pictures_per_second": progress.pictures / (trained - start),
-            "seconds": time.perf_counter() - start,
+            "pictures_per_second": progress.pictures / seconds,
+            "seconds": seconds + time.perf_counter() - start,
         }
         return row, evaluation
 
-    def _train_epoch(self, progress: Progress) -> tuple[float, float]:
-        """One pass over the training set: the mean loss and the accuracy in percent."""
-        state = self.state
+    def _train_epoch(self, folder: RunFolder, progress: Progress) -> None:
+        """Pass over what the epoch has left of the training set; the sums go to the state."""
+        state, so_far = self.state, self.state.unfinished
+        assert so_far is not None
         state.model.train()
-        totals = torch.zeros(3, device=state.device)  # loss, right, seen; not all have float64
+        # loss, right, seen; not all devices have float64
+        totals = torch.tensor(so_far["sums"], device=state.device)
+        if so_far["sums"][2]:
+            progress.advance(int(so_far["sums"][2]))
         forecast = Forecast(self.config, state, len(self.watched[1]), progress)
-        for images, labels in state.loader:
-            x, targets = self.batch(images, labels, state.epoch, state.augmentation)
-            totals += self._step(x, targets)
-            progress.advance(len(labels))
-            forecast.tick()
-            if progress.due():
-                loss, right, seen = totals.tolist()
-                progress.show(loss / seen, 100 * right / seen, int(seen))
-        loss, right, seen = totals.tolist()
-        return loss / seen, 100 * right / seen
+        start = saved = time.perf_counter()
 
-    def _step(self, x: Tensor, targets: Tensor) -> Tensor:
-        """One optimiser step on ``[B,C,H,W]``: the loss and the right answers summed, and B."""
-        state, config, choices = self.state, self.config, self.state.choices
-        criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
-        figures = torch.zeros(3, device=x.device)
-        for part, wanted in zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True):
-            with autocast(state.device, choices.precision):
-                logits = self.forward(part)  # [B, K]
-            loss = criterion(logits.float(), wanted)
-            state.scaler.scale(loss * (len(part) / len(x))).backward()
-            labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
-            right = (logits.argmax(dim=1) == labels).sum()
-            seen = torch.tensor(float(len(part)), device=x.device)
-            figures += torch.stack((loss.detach() * len(part), right.float(), seen))
-        if config.clip_grad:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
-        state.schedule.step()
-        if state.ema is not None:
-            state.ema.update_parameters(state.model)
-        return figures
+        def note(trained: bool) -> None:
+            seconds = so_far["seconds"] + time.perf_counter() - start
+            state.unfinished = {
+                **so_far, "sums": totals.tolist(), "seconds": seconds, "trained": trained
+            }  # fmt: skip
+
+        try:
+            for number, (images, labels) in enumerate(state.loader):
+                x, targets = self.batch(images, labels, state.epoch, state.augmentation)
+                lr = float(state.schedule.get_last_lr()[0])
+                totals += train_step(state, self.config, self.forward, x, targets)
+                state.health.check(lr, state.epoch + 1, number + 1)
+                progress.advance(len(labels))
+                forecast.tick()
+                if progress.due():
+                    loss, right, seen = totals.tolist()
+                    progress.show(loss / max(seen, 1), 100 * right / max(seen, 1), int(seen))
+                self.stopper.check()
+                if time.perf_counter() - saved > SAVE_SECONDS:
+                    note(trained=False)
+                    self._save(folder, None)
+                    saved = time.perf_counter()
+        except Stopped:
+            note(trained=False)
+            raise
+        note(trained=True)
 
     def _evaluate(self, pictures: Pictures) -> Evaluation:
         return evaluate_model(
@@ -218,25 +250,36 @@ class _Run:
             self.batch.normalize,
             device=self.state.device,
             precision=self.state.choices.precision,
+            on_batch=lambda done: self.stopper.check(),
         )
 
-    def _save(self, folder: RunFolder, row: dict[str, Any]) -> None:
-        """Write ``last.pt``, and ``best.pt`` if this epoch did best on the validation split."""
+    def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
+        """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on validation.
+
+        Without a row an epoch is under way.
+        """
         state, splits = self.state, self.splits
+        start = time.perf_counter()
         content = {
             "weights": state.evaluated.state_dict(),
             "epoch": state.epoch,
             "classes": list(splits.classes),
+            "pictures": len(splits.train),
             "mean": list(splits.mean),
             "std": list(splits.std),
         }
-        if splits.val is None:
-            if state.epoch == self.config.epochs:
-                save_checkpoint(folder.best, content)  # nothing to pick on but the test set
-        elif state.best is None or row["val_accuracy"] > state.best["val_accuracy"]:
+        done = state.epoch == self.config.epochs
+        if row is not None and splits.val is None and done:
+            save_checkpoint(folder.best, content)  # nothing to pick on but the test set
+        if row is not None and splits.val is not None and self._best_so_far(row):
             state.best = {"epoch": state.epoch, "val_accuracy": row["val_accuracy"]}
             save_checkpoint(folder.best, content)
-        save_checkpoint(folder.last, {**content, "training": state.state_dict()})
+        save_checkpoint(folder.last, {**content, "training": state.state_dict()}, keep=True)
+        self.stopper.saved(time.perf_counter() - start)
+
+    def _best_so_far(self, row: dict[str, Any]) -> bool:
+        best = self.state.best
+        return best is None or row["val_accuracy"] > best["val_accuracy"]
 
     def _finish(
         self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluation | None

@@ -18,6 +18,7 @@ from ..data.pictures import DataSplits
 from ..models.compact import CompactTransformer
 from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
+from .health import Health
 from .optim import build_optimizer, build_schedule
 from .run import build_model
 
@@ -37,10 +38,14 @@ class TrainState:
     device: torch.device
     choices: Choices
     """How the machine is used."""
+    health: Health
     epoch: int = 0
     """Epochs done."""
     best: dict[str, Any] | None = None
     """The figures of the best epoch so far, by the validation split."""
+    unfinished: dict[str, Any] | None = None
+    """What the epoch under way has come to: its learning rate, its sums, its seconds, and whether
+    all its steps are done; None between two epochs."""
 
     @property
     def evaluated(self) -> CompactTransformer:
@@ -60,7 +65,10 @@ class TrainState:
             "order": self.order.get_state(),
             "augmentation": self.augmentation.get_state(),
             "global": torch.get_rng_state(),
+            "loader": self.loader.state_dict(),
+            "health": self.health.state_dict(),
             "best": self.best,
+            "unfinished": self.unfinished,
         }
         if self.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -79,7 +87,10 @@ class TrainState:
         torch.set_rng_state(state["global"].cpu())
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-        self.best, self.epoch = state["best"], epoch
+        self.health.load_state_dict(state["health"])
+        self.best, self.epoch, self.unfinished = state["best"], epoch, state["unfinished"]
+        if self.unfinished is not None and not self.unfinished["trained"]:
+            self.loader.load_state_dict(state["loader"])
 
 
 def _plain(value: Any) -> Any:
@@ -128,6 +139,7 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
         augmentation=torch.Generator(device).manual_seed(augmentation),
         device=device,
         choices=choices,
+        health=Health(device),
     )
 
 

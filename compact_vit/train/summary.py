@@ -69,6 +69,7 @@ def summarize_run(
             "parameters": "without positions",
         },
         "seed": config.seed,
+        "skipped_steps": state.health.skipped,
         "seconds": seconds,
         "pictures_per_second": sum(row["pictures_per_second"] for row in history) / len(history),
         **_machine(state),

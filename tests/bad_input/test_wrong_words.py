@@ -11,7 +11,7 @@ FOLDER = "train --dataset folder --data-dir"
 TABLE = [
     # the command itself
     ("trian", "unknown program 'trian': did you mean 'train'?"),
-    ("zzz", "unknown program 'zzz': choose from train, evaluate, predict, report"),
+    ("zzz", "unknown program 'zzz': choose from train, evaluate, predict, "),
     ("--versoin", "unknown argument '--versoin': did you mean '--version'?"),
     # options
     ("train --epoch 3", "unknown argument '--epoch': did you mean '--epochs'?"),

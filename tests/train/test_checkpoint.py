@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import random
 from pathlib import Path
 
 import pytest
 import torch
 
 from compact_vit.errors import UsageError
-from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
+from compact_vit.train.checkpoint import load_checkpoint, newest, previous, save_checkpoint
 
 
 class Bomb:
@@ -27,6 +29,28 @@ class Payload:
 
     def __reduce__(self):
         return (open, (self.path, "w"))
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def failing(error: Exception):
+    def fail(*args, **options):
+        raise error
+
+    return fail
+
+
+def killed_at(moment: int, calls, original):
+    """``original``, but the call number ``moment`` of all kills the process."""
+
+    def call(*args, **options):
+        if next(calls) == moment:
+            raise Killed
+        return original(*args, **options)
+
+    return call
 
 
 def refusal(path: Path) -> str:
@@ -122,4 +146,83 @@ def test_other_files(tmp_path, content) -> None:
 def test_checkpoints_of_others(tmp_path, content) -> None:
     path = tmp_path / "last.pt"
     torch.save(content, path)
-    assert "not a checkpoint of this version" in refusal(path)
+    assert "damaged or not a checkpoint" in refusal(path)
+
+
+def test_a_checkpoint_of_another_version(tmp_path) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"format": 99, "weights": 1})
+    assert "not a checkpoint of this version" in refusal(tmp_path / "last.pt")
+
+
+def test_every_flip_and_every_truncation_is_noticed(saved) -> None:
+    """600 bytes and 200 lengths at random, and all of the last hundred of both."""
+    whole, draw = saved.read_bytes(), random.Random(0)
+    end = len(whole)
+    places = [*draw.sample(range(end - 100), 600), *range(end - 100, end)]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << draw.randrange(8)
+        saved.write_bytes(flipped)
+        refusal(saved)
+    for length in [*draw.sample(range(end - 100), 200), *range(end - 100, end)]:
+        saved.write_bytes(whole[:length])
+        refusal(saved)
+    saved.write_bytes(whole)
+    assert load_checkpoint(saved)["epoch"] == 3
+
+
+def test_torch_reads_it_too(saved) -> None:
+    """The checksum after the archive is in nobody's way."""
+    assert torch.load(saved, weights_only=True)["epoch"] == 3
+
+
+# --- the one before
+
+
+def test_the_one_before_is_kept(saved) -> None:
+    save_checkpoint(saved, {"epoch": 4}, keep=True)
+    assert load_checkpoint(previous(saved))["epoch"] == 3
+    assert load_checkpoint(saved)["epoch"] == 4
+    save_checkpoint(saved, {"epoch": 5}, keep=True)
+    assert load_checkpoint(previous(saved))["epoch"] == 4
+    names = {path.name for path in saved.parent.iterdir()}
+    assert names == {"last.pt", "last.previous.pt"}
+
+
+def test_a_damaged_one_falls_back_to_the_one_before(saved) -> None:
+    assert newest(saved)[2] == ""
+    save_checkpoint(saved, {"epoch": 4}, keep=True)
+    saved.write_bytes(saved.read_bytes()[:-1])
+    path, content, warning = newest(saved)
+    assert (path, content["epoch"]) == (previous(saved), 3)
+    assert "is damaged" in warning
+    assert len(warning.splitlines()) == 1
+    saved.unlink()
+    assert newest(saved)[1]["epoch"] == 3
+    previous(saved).write_bytes(b"")
+    with pytest.raises(UsageError, match=r"last.previous.pt' is damaged"):
+        newest(saved)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_there_is_a_whole_one_at_every_moment(saved, monkeypatch, linked) -> None:
+    """Killed at every call to the file system in turn: one of the two can always be read."""
+    if not linked:  # as on a memory stick
+        monkeypatch.setattr(os, "link", failing(OSError("no links here")))
+    for moment in range(30):
+        epoch = newest(saved)[1]["epoch"]
+        with pytest.MonkeyPatch.context() as patch:
+            calls = iter(range(100))
+            for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync"), (os, "link")):
+                patch.setattr(owner, name, killed_at(moment, calls, getattr(owner, name)))
+            try:
+                save_checkpoint(saved, {"epoch": epoch + 1}, keep=True)
+                finished = True
+            except Killed:
+                finished = False
+        found = newest(saved)[1]["epoch"]
+        assert found == epoch + 1 if finished else found in (epoch, epoch + 1)
+        if finished:
+            assert moment > 3
+            return
+    raise AssertionError("it never finished")

@@ -160,7 +160,8 @@ def test_the_folder_holds_all_there_is_to_know(tiny, tmp_path, monkeypatch, draw
     monkeypatch.setattr(loop, "write_curves", drawing)
     config = tiny(seed=3, precision="fp32")
     result = train(config, output=tmp_path / "run", quiet=True)
-    names = {"config.json", "metrics.jsonl", "summary.json", "last.pt", "best.pt", "curves.png"}
+    names = {"config.json", "metrics.jsonl", "summary.json", "curves.png"}
+    names |= {"last.pt", "last.previous.pt", "best.pt"}
     assert {path.name for path in result.output.iterdir()} == names
     assert RunFolder.open(result.output).config() == config
     rows = [json.loads(line) for line in (result.output / "metrics.jsonl").open()]

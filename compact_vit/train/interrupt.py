@@ -1,0 +1,81 @@
+"""Stopping a run so that it can go on: by a signal, or before a time limit."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+from ..errors import Stopped, UsageError
+
+#: Exit status of a run that its time limit stopped, as of the command ``timeout``.
+OUT_OF_TIME = 124
+
+#: Seconds left for writing a checkpoint where none has been timed yet.
+_FIRST_SAVE = 2.0
+
+
+def seconds_of(text: str) -> float:
+    """The value of ``--time-limit``: ``90``, ``90s``, ``30m``, ``1.5h`` or ``1h30m``."""
+    units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms]?)", text)
+    total = sum(float(number) * units[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or total <= 0:
+        raise UsageError(f"time_limit must be a time such as 90s, 30m or 1h30m, got {text!r}")
+    return total
+
+
+class Stopper:
+    """Within ``with``, SIGTERM and SIGINT ask the run to stop; a second SIGINT stops it at once.
+
+    ``check`` raises ``Stopped`` where a run can stop: when it was asked to, or when ``limit``
+    seconds since the start would pass before the next check and a last save. Signals are left
+    alone outside the main thread, where Python cannot take them.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self.signal: int | None = None
+        self.started = self.checked = time.perf_counter()
+        self.longest_step = 0.0
+        self.longest_save = _FIRST_SAVE
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stopper:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def check(self) -> None:
+        """Raise ``Stopped`` if the run is to stop here."""
+        now = time.perf_counter()
+        self.longest_step = max(self.longest_step, now - self.checked)
+        self.checked = now
+        if self.signal is not None:
+            raise Stopped(f"stopped by {signal.Signals(self.signal).name}", 128 + self.signal)
+        ahead = 2 * self.longest_step + 2 * self.longest_save
+        if self.limit is not None and now - self.started + ahead > self.limit:
+            raise Stopped(f"stopped before the time limit of {self.limit:g} s", OUT_OF_TIME)
+
+    def saved(self, seconds: float) -> None:
+        """Hear how long a save took; it is no step."""
+        self.longest_save = max(self.longest_save, seconds)
+        self.checked = time.perf_counter()

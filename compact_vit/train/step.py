@@ -1,0 +1,63 @@
+"""One optimiser step: parts, loss, backward, the check of the numbers, clip, update, average.
+
+Letters: B batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import LabelSmoothingCrossEntropy
+from .config import TrainConfig
+from .metrics import autocast
+from .state import TrainState
+
+
+def train_step(
+    state: TrainState, config: TrainConfig, forward: nn.Module, x: Tensor, targets: Tensor
+) -> Tensor:
+    """Step on ``[B,C,H,W]`` and targets ``[B]`` or ``[B,K]``: the loss and right answers summed, B.
+
+    A gradient that is not finite never reaches the weights: the step is left out, on the device
+    and without asking it, and ``state.health`` counts it. Its loss is left out of the sums too.
+    """
+    choices = state.choices
+    criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
+    figures = torch.zeros(3, device=x.device)
+    for part, wanted in zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True):
+        with autocast(state.device, choices.precision):
+            logits = forward(part)  # [B, K]
+        loss = criterion(logits.float(), wanted)
+        state.scaler.scale(loss * (len(part) / len(x))).backward()
+        labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
+        right = (logits.argmax(dim=1) == labels).sum()
+        seen = torch.tensor(float(len(part)), device=x.device)
+        figures += torch.stack((loss.detach() * len(part), right.float(), seen))
+    norm = _update(state, config)
+    broken = ~(figures[0] + norm).isfinite()
+    state.health.watch(broken, norm)
+    return figures.where(~broken, 0.0)
+
+
+def _update(state: TrainState, config: TrainConfig) -> Tensor:
+    """Clip the gradients and take the step, unless they are not finite; their norm before that."""
+    optimizer, scaler = state.optimizer, state.scaler
+    scaler.unscale_(optimizer)
+    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if config.clip_grad:
+        nn.utils.clip_grads_with_norm_(state.model.parameters(), config.clip_grad, norm)
+    if scaler.is_enabled():  # it leaves the step out by itself
+        scaler.step(optimizer)
+        scaler.update()
+    elif optimizer.defaults.get("fused"):  # its kernel is told, so nobody waits for the answer
+        optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif norm.isfinite():
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    state.schedule.step()
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+    return norm
