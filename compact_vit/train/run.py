@@ -89,6 +89,9 @@ class RunFolder:
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """The lines of the first ``epochs``; a resumed run writes those after them anew."""
         path, temporary = self.path / "metrics.jsonl", self.path / "metrics.jsonl.tmp"
+        if not epochs:  # stopped within the first
+            path.unlink(missing_ok=True)
+            return []
         try:
             rows = [json.loads(line) for line in path.read_text().splitlines()[:epochs]]
             whole = [row["epoch"] for row in rows] == list(range(1, epochs + 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from compact_vit.train import loop
+from compact_vit.train import TrainResult, loop
+from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.config import TrainConfig
 
 #: what a clock says differs from run to run
@@ -86,3 +88,18 @@ def same() -> Callable[[Any, Any], bool]:
         return a == b
 
     return equal
+
+
+@pytest.fixture
+def assert_same_run(same, timeless) -> Callable[[TrainResult, TrainResult], None]:
+    """That two runs ended alike, bit for bit: weights, all state, metrics and summary."""
+
+    def check(a: TrainResult, b: TrainResult) -> None:
+        for name in ("last.pt", "best.pt"):
+            assert same(*(load_checkpoint(run.output / name) for run in (a, b))), name
+        assert timeless(a.history) == timeless(b.history)
+        lines = [(run.output / "metrics.jsonl").read_text().splitlines() for run in (a, b)]
+        assert timeless(map(json.loads, lines[0])) == timeless(map(json.loads, lines[1]))
+        assert timeless([a.summary]) == timeless([b.summary])
+
+    return check

@@ -1,0 +1,170 @@
+"""Signals and time limits stop a run where it can go on, and it goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from compact_vit.cli import program
+from compact_vit.errors import Stopped, UsageError
+from compact_vit.train import interrupt, loop, resume, train
+from compact_vit.train.checkpoint import load_checkpoint
+from compact_vit.train.cli import main
+from compact_vit.train.interrupt import Stopper, seconds_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1h30m", 5400), ("2d", 172_800)],
+)
+def test_times(text, seconds) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3m", "half an hour", "3 m", "30min", "m", "1e3"])
+def test_times_that_are_none(text) -> None:
+    with pytest.raises(UsageError, match="time_limit must be a time such as 90s, 30m or 1h30m"):
+        seconds_of(text)
+
+
+def steps_until(monkeypatch, step: int, act) -> None:
+    """Do ``act`` in the optimiser step number ``step`` of the run."""
+    original, calls = loop.train_step, []
+
+    def counted(*args):
+        calls.append(1)
+        if len(calls) == step:
+            act()
+        return original(*args)
+
+    monkeypatch.setattr(loop, "train_step", counted)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("step", [1, 3, 5])
+def test_a_signal_finishes_the_step_and_saves(
+    everything, tmp_path, assert_same_run, number, status, step
+) -> None:
+    config = everything(epochs=2)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.MonkeyPatch.context() as patch:
+        steps_until(patch, step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Stopped, match="saved: go on with --resume") as caught:
+            train(config, output=tmp_path / "stopped", quiet=True)
+    assert caught.value.status == status
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    saved = load_checkpoint(tmp_path / "stopped" / "last.pt")
+    steps = saved["training"]["health"]["steps"]
+    assert steps == step  # the one it came in was finished, and no other begun
+    assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
+
+
+def test_a_second_interrupt_leaves_at_once(everything, tmp_path, monkeypatch) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    steps_until(monkeypatch, 2, twice)
+    with pytest.raises(KeyboardInterrupt):
+        train(everything(epochs=2), output=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_in_the_evaluation(everything, tmp_path, assert_same_run) -> None:
+    config = everything(epochs=2)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    evaluate = loop.evaluate_model
+
+    def evaluated(*args, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "evaluate_model", evaluated)
+        with pytest.raises(Stopped):
+            train(config, output=tmp_path / "stopped", quiet=True)
+    saved = load_checkpoint(tmp_path / "stopped" / "last.pt")
+    assert saved["epoch"] == 0
+    assert saved["training"]["unfinished"]["trained"] is True
+    assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def test_the_limit_leaves_time_for_a_step_and_a_save(monkeypatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(interrupt, "time", clock)
+    stopper = Stopper(limit=100.0)
+    stopper.saved(5.0)
+    for _ in range(8):  # steps of 10 s: after 80 s, 2 x 10 and 2 x 5 more would be too many
+        clock.now += 10.0
+        if clock.now <= 70.0:
+            stopper.check()
+    with pytest.raises(Stopped, match="before the time limit of 100 s") as caught:
+        stopper.check()
+    assert caught.value.status == 124
+
+
+def test_a_time_limit_stops_a_run_that_goes_on(everything, tmp_path, assert_same_run) -> None:
+    config = everything(epochs=2)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    with pytest.raises(Stopped, match="time limit"):
+        train(config, output=tmp_path / "stopped", quiet=True, time_limit=1e-3)
+    assert load_checkpoint(tmp_path / "stopped" / "last.pt")["training"]["health"]["steps"] == 1
+    assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
+
+
+def test_outside_the_main_thread_signals_are_left_alone(everything, tmp_path) -> None:
+    done = []
+
+    def work() -> None:
+        done.append(train(everything(epochs=1), output=tmp_path / "run", quiet=True))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(done[0].history) == 1
+
+
+def test_the_command_leaves_with_the_status(everything, tmp_path, monkeypatch, capsys) -> None:
+    run = tmp_path / "run"
+    config = everything(epochs=1)
+    steps_until(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped):
+        train(config, output=run, quiet=True)
+    assert program(lambda argv: resume(run, quiet=True, time_limit=1e-3) and 0)([]) == 124
+    said = capsys.readouterr().err
+    assert f"saved: go on with --resume {run}" in said
+    assert main(["--resume", str(run), "--quiet"]) == 0
+    assert main(["--resume", str(run)]) == 0  # a finished run says so
+    assert "nothing is left to train" in capsys.readouterr().err
+    assert main(["--resume", str(run), "--time-limit", "soon"]) == 2
+    assert "time_limit must be a time" in capsys.readouterr().err
+
+
+def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # every step is late
+    saves = []
+    original = loop.save_checkpoint
+
+    def counted(path, content, **options):
+        saves.append((path.name, content["epoch"]))
+        original(path, content, **options)
+
+    monkeypatch.setattr(loop, "save_checkpoint", counted)
+    result = train(everything(epochs=1), output=tmp_path / "run", quiet=True)
+    steps = result.summary["train_pictures"] // result.config.batch_size
+    assert saves[:steps] == [("last.pt", 0)] * steps
+    assert saves[-1] == ("last.pt", 1)
