@@ -33,7 +33,9 @@ def load_folder(data_dir: str | os.PathLike[str], size: tuple[int, int]) -> Data
     except OSError as error:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
     packs = {
-        part: pack(files, size, f"{root.name}/{folders[part].name}")
+        part: pack(
+            files, size, f"{root.name}/{folders[part].name}", os.path.realpath(folders[part])
+        )
         for part, (files, _) in found.items()
     }
     loaded = {

@@ -5,23 +5,43 @@ Letters: N pictures, B pictures of a batch, C channels, H and W the height and w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import UsageError
 from .pictures import Pictures
+from .prefetch import announce, is_mapped, machine_memory, prefetch as in_advance
+
+#: batches made ready ahead of the step where pictures stream, unless another number is asked for
+_AHEAD = 3
+#: copies to an accelerator that may be under way before the host waits: bounds pinned memory
+_COPIES = 2
 
 
 class BatchLoader:
     """Iterate over ``pictures`` an epoch at a time: ``uint8 [B,C,H,W]`` and ``int64 [B]``.
 
-    Both come on ``device``: pictures that fit into an accelerator's memory move there once, others
-    are gathered in pinned memory, batch by batch. With ``shuffle`` the epoch's order is drawn from
-    ``generator`` (a CPU one) when the iteration starts. ``drop_last`` leaves out a last batch that
-    is smaller than ``batch_size``. ``UsageError`` for a batch size that yields no batch.
+    Both come on ``device``. With ``shuffle`` the epoch's order is drawn from ``generator`` (a CPU
+    one) when the iteration starts. ``drop_last`` leaves out a last batch that is smaller than
+    ``batch_size``. ``UsageError`` for a batch size that yields no batch.
+
+    Pictures that fit into an accelerator's memory move there once; on a CPU they stay where they
+    are. Others stream: a mapped file over half of the machine's memory, and what would take over
+    half of an accelerator's free memory. Threads then gather the next ``prefetch`` batches (None:
+    3), in pinned memory for CUDA. A number above 0 makes any set stream; 0 gathers every batch
+    when it is asked for. The batches are the same, whatever the number.
+
+    ``memory()`` states what that takes. A mapped file is read through the system's page cache: a
+    shuffled order costs what it costs in memory while the file is cached. Where there is no room
+    to cache it, every picture of a batch is a read of its own, from anywhere on the disk, in whole
+    pages (mostly 4,096 bytes: pictures of 32x32 read 2.3 times their size). For a file of over half
+    of the machine's memory a batch's reads are asked for together, for smaller ones the system
+    reads ahead around each until it has the file. An epoch lasts as long as the disk takes for it.
     """
 
     def __init__(
@@ -33,9 +53,12 @@ class BatchLoader:
         generator: torch.Generator | None,
         drop_last: bool = False,
         device: torch.device | str = "cpu",
+        prefetch: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch_size: wanted 1 or more, got {batch_size}")
+        if prefetch is not None and prefetch < 0:
+            raise UsageError(f"prefetch: wanted 0 or more batches, got {prefetch}")
         if drop_last and batch_size > len(pictures):
             raise UsageError(
                 f"batch_size: wanted at most {len(pictures)}, the number of training pictures,"
@@ -46,10 +69,14 @@ class BatchLoader:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self._generator = generator if shuffle else None
-        self._resident = _fits(pictures.images, self.device)
-        home = self.device if self._resident else torch.device("cpu")
+        self._streams = bool(prefetch) or not _fits(pictures.images, self.device)
+        self._ahead = _AHEAD if prefetch is None else prefetch
+        home = torch.device("cpu") if self._streams else self.device
         self._images = pictures.images.to(home)
         self._labels = pictures.labels.to(home)
+        if self._streams:  # else numpy would copy the whole for every batch
+            self._images, self._labels = self._images.contiguous(), self._labels.contiguous()
+        self._uncached = self._streams and _exceeds_memory(self._images)
         #: pictures of an epoch
         self._length = len(pictures) - (len(pictures) % batch_size if drop_last else 0)
         #: the epoch's order, None between two epochs, and how much of it has been yielded
@@ -75,27 +102,86 @@ class BatchLoader:
 
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         local = order.to(self._images.device)
-        while self._position < self._length:
-            start = self._position
-            # counted before it is handed over: a checkpoint taken meanwhile goes on after it
+        starts = range(self._position, self._length, self.batch_size)
+        spans = (local[start : min(start + self.batch_size, self._length)] for start in starts)
+        for start, batch in zip(starts, self._ready(spans), strict=True):
+            # counted before it is handed over: a checkpoint taken meanwhile goes on after it, with
+            # batches that may be ready already but count only when their turn comes
             self._position = min(start + self.batch_size, self._length)
-            yield self._gather(local[start : self._position])
+            yield batch
         self._order, self._position = None, 0
 
+    def _ready(self, spans: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batch of every one of ``spans``, indices [B], on the device."""
+        if not self._streams:
+            return map(self._gather, spans)
+        # room is made here: each thread would keep a heap, several times what is in flight
+        jobs = ((span, self._room(len(span))) for span in spans)
+        if not self._ahead:
+            return self._copied(map(self._fill, jobs))
+        return self._copied(in_advance(self._fill, jobs, self._ahead))
+
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures and labels at ``index`` [B], on the device."""
-        if self._resident or self.device.type != "cuda":
-            images = self._images.index_select(0, index).to(self.device)
-            return images, self._labels.index_select(0, index).to(self.device)
-        shape = (len(index), *self._images.shape[1:])
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        torch.index_select(self._images, 0, index, out=images)
-        labels = self._labels[index].pin_memory()
-        # pinned memory is given to another batch only after its copy has ended
-        return (
-            images.to(self.device, non_blocking=True),
-            labels.to(self.device, non_blocking=True),
-        )
+        """Pictures and labels at ``index`` [B], where they lie."""
+        return self._images.index_select(0, index), self._labels.index_select(0, index)
+
+    def _room(self, size: int) -> tuple[Tensor, Tensor]:
+        """Room on the host for a batch of ``size``, pinned for CUDA."""
+        pinned = self.device.type == "cuda"
+        shape = (size, *self._images.shape[1:])
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        return images, torch.empty(size, dtype=torch.int64, pin_memory=pinned)
+
+    def _fill(self, job: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Pictures and labels at an index [B] in the room that was made for them."""
+        index, batch = job
+        if self._uncached:
+            announce(self._images, index)
+        rows = index.numpy()
+        for source, target in zip((self._images, self._labels), batch, strict=True):
+            # numpy's, on one core and without the interpreter: torch's threads would contend with
+            # the step's; and in a mode that does not gather first and copy then
+            np.take(source.numpy(), rows, axis=0, out=target.numpy(), mode="clip")
+        return batch
+
+    def _copied(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """``batches`` on the device; torch gives pinned memory away again once it is copied."""
+        cuda = self.device.type == "cuda"
+        copies: deque[torch.cuda.Event] = deque()
+        for images, labels in batches:
+            if len(copies) == _COPIES:
+                copies.popleft().synchronize()
+            batch = (
+                images.to(self.device, non_blocking=cuda),
+                labels.to(self.device, non_blocking=cuda),
+            )
+            if cuda:
+                copies.append(torch.cuda.Event(blocking=True))  # waits asleep
+                copies[-1].record(torch.cuda.current_stream(self.device))
+            yield batch
+
+    def memory(self) -> dict[str, int]:
+        """Bytes that the loader takes at most, in three places.
+
+        ``resident``: pictures, labels and the order, as far as they are held in memory: on the
+        device, where they stream on the host. ``mapped``: pictures in a file, of which the system
+        holds as much as it has room for. ``in_flight``: the batch in use, the next one, those
+        ahead, and on CUDA the pinned memory of copies under way.
+        """
+        images, labels = self._images.nbytes, self._labels.nbytes
+        mapped = images if is_mapped(self._images) else 0
+        orders = 1 if self._images.device.type == "cpu" else 2  # as drawn, and on the device
+        count = 2 + (self._ahead if self._streams else 0)
+        size = min(self.batch_size, self._length)
+        parts = [size * self._images[:1].nbytes, size * self._labels[:1].nbytes]
+        if self._streams and self.device.type == "cuda":
+            count += 1 + _COPIES
+            parts = [1 << (part - 1).bit_length() for part in parts]  # as torch pins memory
+        return {
+            "resident": images - mapped + labels + orders * 8 * len(self._labels),
+            "mapped": mapped,
+            "in_flight": count * sum(parts),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The order of the epoch under way (None between epochs) and how many pictures it gave."""
@@ -115,8 +201,19 @@ class BatchLoader:
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
-    """Whether ``images`` may live on ``device``: half of its free memory is left to the model."""
+    """Whether ``images`` may live on ``device`` for good: half of what is there is left to others.
+
+    What is in a CPU's memory already fits; of a mapped file, the system's cache is the judge.
+    """
+    if device.type == "cpu":
+        return not _exceeds_memory(images)
     if device.type != "cuda":
-        return device.type == "cpu"
+        return False
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= free // 2
+
+
+def _exceeds_memory(images: Tensor) -> bool:
+    """Whether ``images`` lie in a mapped file that the system can hardly keep in its cache."""
+    room = machine_memory()
+    return room is not None and images.nbytes > room // 2 and is_mapped(images)

@@ -11,34 +11,39 @@ import hashlib
 import json
 import logging
 import os
+import re
+import sys
 import warnings
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from .decoding import Decoder, decode_into, usable_cores
 from .pictures import channel_sums, statistics
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    Array = np.ndarray[Any, np.dtype[np.uint8]]
+    from .decoding import Array
 
 _log = logging.getLogger(__name__)
 
 #: part of every key: raise it when the same files would pack into other bytes
 _FORMAT = 1
-#: pictures a thread decodes at a time
-_CHUNK = 64
+#: pictures decoded at a time by one worker
+_CHUNK = 32
+#: pictures from which on it pays to start processes
+_MANY = 1000
 #: bytes of a kept pack that its checksum covers, so that opening a huge one stays quick
 _CHECKED = 1 << 30
+#: the names of packs, of their notes, and of what was left of either by a process that was killed
+_OURS = re.compile(r"[0-9a-f]{32}\.(npy|json|\d+\.tmp|\d+\.json\.tmp)")
 
 
 class PictureFile(NamedTuple):
@@ -70,12 +75,32 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "compact_vit"
 
 
-def pack(files: Sequence[PictureFile], size: tuple[int, int], title: str) -> Packed:
+def clear_cache() -> int:
+    """Delete every pack in ``cache_dir()``, and what broken-off packing left; the bytes freed.
+
+    Nothing else that lies there is touched. A process that reads a pack keeps it until it ends.
+    """
+    freed = 0
+    for path in list(cache_dir().glob("*")):
+        if _OURS.fullmatch(path.name):
+            with contextlib.suppress(OSError):  # somebody else was faster
+                size = path.stat().st_size
+                path.unlink()
+                freed += size
+    return freed
+
+
+def pack(
+    files: Sequence[PictureFile], size: tuple[int, int], title: str, source: str | None = None
+) -> Packed:
     """Decode ``files`` to RGB, shorter side to ``size`` (H, W), centre crop: ``uint8 [N,3,H,W]``.
 
-    The pack is kept in ``cache_dir()`` and read from there, on demand, while no file changes. A
-    kept pack that is damaged is made anew; where none can be kept, a line of warning says so.
-    ``UsageError`` for a picture that cannot be read.
+    The pack is kept in ``cache_dir()`` and read from there, on demand, while no file changes. When
+    one does, the new pack takes the place of the last one of the same ``source`` (what ``files``
+    are all of, as a folder's path) and ``size``; of others, ``clear_cache()`` rids. A kept pack
+    that is damaged is made anew; where none can be kept, a line of warning says so, and the
+    pictures take their N x 3 x H x W bytes of memory. ``UsageError`` for a picture that cannot be
+    read; then, as after an interruption, nothing is kept.
     """
     marks = "\n".join([f"{_FORMAT} {size}", *(file.mark for file in files)])
     key = hashlib.sha256(os.fsencode(marks)).hexdigest()[:32]
@@ -89,11 +114,13 @@ def pack(files: Sequence[PictureFile], size: tuple[int, int], title: str) -> Pac
     except OSError as error:
         _warn(store.parent, error.strerror)
         array = np.empty(shape, np.uint8)
-        return Packed(torch.from_numpy(array), *_decode(files, array, title))
+        return Packed(torch.from_numpy(array), *_decode(files, array, title, None))
     try:
-        mean, std = _decode(files, array, title)
+        mean, std = _decode(files, array, title, scratch)
         array.flush()
-        _keep(scratch, store, {"mean": mean, "std": std, "crc32": _checksum(scratch)})
+        facts = {"source": source, "size": size, "mean": mean, "std": std}
+        if _keep(scratch, store, facts) and source is not None:
+            _delete_replaced(store, source, size)
     finally:
         scratch.unlink(missing_ok=True)
     return _kept(store) or Packed(torch.from_numpy(array), mean, std)
@@ -137,12 +164,31 @@ def _reserve(scratch: Path, shape: tuple[int, ...]) -> Any:
         raise
 
 
-def _keep(scratch: Path, store: Path, facts: dict[str, Any]) -> None:
-    """Give ``scratch`` and its ``facts`` their final names, each at one stroke."""
+def _keep(scratch: Path, store: Path, facts: dict[str, Any]) -> bool:
+    """Give ``scratch`` and its ``facts`` their final names, each at one stroke, if it can be."""
     notes = scratch.with_suffix(".json.tmp")
-    notes.write_text(json.dumps(facts))
-    os.replace(notes, store.with_suffix(".json"))
-    os.replace(scratch, store)
+    try:
+        notes.write_text(json.dumps(facts | {"crc32": _checksum(scratch)}))
+        os.replace(notes, store.with_suffix(".json"))
+        os.replace(scratch, store)
+    except OSError as error:  # the disk filled up after all, or the cache was cleared meanwhile
+        _warn(store.parent, error.strerror)
+        return False
+    finally:
+        notes.unlink(missing_ok=True)
+    return True
+
+
+def _delete_replaced(store: Path, source: str, size: tuple[int, int]) -> None:
+    """Delete the packs beside ``store`` that were made of an earlier state of ``source``."""
+    for notes in store.parent.glob("*.json"):
+        if notes.stem == store.stem or not _OURS.fullmatch(notes.name):
+            continue
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged, or gone already
+            facts = json.loads(notes.read_text())
+            if (facts.get("source"), facts.get("size")) == (source, list(size)):
+                notes.with_suffix(".npy").unlink(missing_ok=True)
+                notes.unlink()
 
 
 def _checksum(path: Path) -> int:
@@ -160,60 +206,46 @@ def _checksum(path: Path) -> int:
 
 
 def _decode(
-    files: Sequence[PictureFile], array: Array, title: str
+    files: Sequence[PictureFile], array: Array, title: str, store: Path | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Fill ``array`` [N,3,H,W] with the pictures of ``files``; their mean and deviation."""
+    """Fill ``array`` [N,3,H,W] with the pictures of ``files``; their mean and deviation.
+
+    Many pictures are decoded by processes, which write into ``store``, the file that ``array``
+    lies in. They only write rows and whole numbers are summed: the pack does not depend on how
+    many there are.
+    """
     from tqdm import tqdm
 
     count, _, height, width = array.shape
+    starts = range(0, count, _CHUNK)
+    workers = min(usable_cores(), len(starts))
+    apart = store is not None and count >= _MANY and workers > 1 and bool(sys.executable)
+    idle: SimpleQueue[Decoder] = SimpleQueue()
 
     def decode(start: int) -> tuple[int, Tensor]:
-        stop = min(start + _CHUNK, count)
-        for index in range(start, stop):
-            picture = read_picture(files[index].path, height, width)  # [H,W,3]
-            array[index] = picture.transpose(2, 0, 1)
-        return stop - start, channel_sums(torch.from_numpy(array[start:stop]))
+        paths = [file.path for file in files[start : start + _CHUNK]]
+        if apart:
+            decoder = idle.get()
+            try:
+                decoder.decode(start, paths)
+            finally:
+                idle.put(decoder)
+        else:
+            decode_into(array, start, paths)
+        return len(paths), channel_sums(torch.from_numpy(array[start : start + len(paths)]))
 
     total = torch.zeros(2, 3, dtype=torch.int64)
-    pool = ThreadPoolExecutor(os.cpu_count())  # decoding and scaling leave the interpreter free
-    try:
-        with tqdm(total=count, desc=title, unit="pic", disable=None, leave=False) as bar:
-            for done, sums in pool.map(decode, range(0, count, _CHUNK)):
-                total += sums
-                bar.update(done)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with contextlib.ExitStack() as stack:
+        if apart:
+            assert store is not None
+            for _ in range(workers):
+                idle.put(stack.enter_context(Decoder(store)))
+        pool = ThreadPoolExecutor(workers)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        bar = stack.enter_context(
+            tqdm(total=count, desc=title, unit="pic", disable=None, leave=False)
+        )
+        for done, sums in pool.map(decode, starts):
+            total += sums
+            bar.update(done)
     return statistics(total, count * height * width)
-
-
-def read_picture(path: str, height: int, width: int) -> Array:
-    """The picture in ``path`` as ``uint8 [H,W,3]``, upright, scaled to cover and cropped."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            side = 2 * max(height, width)
-            opened.draft(None, (side, side))  # large JPEGs decode at a half, quarter or eighth
-            ImageOps.exif_transpose(opened, in_place=True)
-            image = _rgb(opened)
-            if image.size != (width, height):
-                image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except FileNotFoundError:
-        raise UsageError(f"no picture at {path}: give the path of a picture file") from None
-    except Exception as error:  # what a damaged picture raises differs by format
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"cannot read the picture {path}: {reason}") from None
-
-
-def _rgb(image: Image) -> Image:
-    from PIL import Image as Images
-
-    if image.mode.startswith("I"):  # 16 bits: a plain conversion would cut at 255
-        values = np.asarray(image).astype(np.int64) >> 8
-        return Images.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("its values are floating-point numbers, wanted 8 or 16 bits")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")

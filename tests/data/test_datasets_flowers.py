@@ -58,7 +58,7 @@ def test_train_and_val_train(tiny_flowers102, monkeypatch):
     values = splits.train.images.double() / 255
     assert splits.mean == pytest.approx(values.mean((0, 2, 3)).tolist(), abs=1e-9)
 
-    monkeypatch.setattr(packing, "read_picture", None)  # a second start decodes nothing
+    monkeypatch.setattr(packing, "decode_into", None)  # a second start decodes nothing
     again = load_dataset("flowers102", data_dir=tiny_flowers102, img_size=24, download=False)
     assert torch.equal(again.train.images, splits.train.images)
 

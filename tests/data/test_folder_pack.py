@@ -18,13 +18,13 @@ from compact_vit.data.datasets import load_dataset
 def decoded(monkeypatch) -> list[str]:
     """The paths decoded so far: empty while packs are read from where they are kept."""
     seen: list[str] = []
-    read = packing.read_picture
+    decode_into = packing.decode_into
 
-    def spy(path: str, height: int, width: int):
-        seen.append(path)
-        return read(path, height, width)
+    def spy(array, start: int, paths: list[str]) -> None:
+        seen.extend(paths)
+        decode_into(array, start, paths)
 
-    monkeypatch.setattr(packing, "read_picture", spy)
+    monkeypatch.setattr(packing, "decode_into", spy)
     return seen
 
 

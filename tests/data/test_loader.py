@@ -16,9 +16,15 @@ def numbered(count: int = 23) -> Pictures:
     return Pictures(labels.byte()[:, None, None, None].expand(-1, 3, 2, 2).contiguous(), labels)
 
 
-def shuffled(seed: int = 0, drop_last: bool = False) -> BatchLoader:
-    generator = torch.Generator().manual_seed(seed)
-    return BatchLoader(numbered(), 5, shuffle=True, generator=generator, drop_last=drop_last)
+def shuffled(seed: int = 0, drop_last: bool = False, prefetch: int | None = None) -> BatchLoader:
+    return BatchLoader(
+        numbered(),
+        5,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(seed),
+        drop_last=drop_last,
+        prefetch=prefetch,
+    )
 
 
 def epoch(loader: BatchLoader) -> list[list[int]]:
@@ -68,19 +74,20 @@ def test_drop_last():
     assert flat(batches) != flat(epoch(loader))
 
 
+@pytest.mark.parametrize("prefetch", [None, 0, 2, 9])
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("stop", [0, 1, 2, 4])
-def test_resumed_in_the_middle_of_an_epoch(stop, drop_last):
+def test_resumed_in_the_middle_of_an_epoch(stop, drop_last, prefetch):
     whole = shuffled(drop_last=drop_last)
     wanted = [epoch(whole) for _ in range(3)]
 
-    first = shuffled(drop_last=drop_last)
+    first = shuffled(drop_last=drop_last, prefetch=prefetch)
     assert epoch(first) == wanted[0]
     batches = iter(first)
     seen = [next(batches)[1].tolist() for _ in range(stop)]
     state, random = first.state_dict(), first._generator.get_state()
 
-    second = shuffled(seed=99, drop_last=drop_last)
+    second = shuffled(seed=99, drop_last=drop_last, prefetch=prefetch)
     second.load_state_dict(state)
     second._generator.set_state(random)
     rest = epoch(second)
@@ -105,8 +112,9 @@ def test_state_between_epochs_starts_a_new_one():
     assert epoch(other) == epoch(shuffled(seed=5))
 
 
-def test_state_after_the_last_batch_has_nothing_left():
-    loader = shuffled()
+@pytest.mark.parametrize("prefetch", [None, 3])
+def test_state_after_the_last_batch_has_nothing_left(prefetch):
+    loader = shuffled(prefetch=prefetch)
     for _ in loader:
         state = loader.state_dict()
     assert state["position"] == 23
@@ -116,9 +124,10 @@ def test_state_after_the_last_batch_has_nothing_left():
     assert epoch(other) == epoch(shuffled(seed=5))
 
 
+@pytest.mark.parametrize("prefetch", [None, 3])
 @pytest.mark.parametrize("resumed", [False, True])
-def test_an_epoch_left_early_is_not_taken_up_unasked(resumed):
-    loader = shuffled()
+def test_an_epoch_left_early_is_not_taken_up_unasked(resumed, prefetch):
+    loader = shuffled(prefetch=prefetch)
     next(iter(loader))
     if resumed:
         loader.load_state_dict(loader.state_dict())
@@ -150,12 +159,28 @@ def test_shuffling_wants_a_generator():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("prefetch", [None, 0, 1, 4])
 @pytest.mark.parametrize("fits", [True, False])
-def test_on_an_accelerator(fits, monkeypatch):
+def test_on_an_accelerator(fits, prefetch, monkeypatch):
     monkeypatch.setattr("compact_vit.data.loader._fits", lambda images, device: fits)
-    generator = torch.Generator().manual_seed(0)
-    loader = BatchLoader(numbered(), 5, shuffle=True, generator=generator, device="cuda")
-    batches = list(loader)
-    assert all(images.is_cuda and labels.is_cuda for images, labels in batches)
-    assert all(torch.equal(images[:, 0, 0, 0].long(), labels) for images, labels in batches)
-    assert [labels.tolist() for _, labels in batches] == epoch(shuffled())
+    labels = torch.arange(5003)
+    images = labels.int().view(torch.uint8).view(-1, 4, 1, 1).expand(-1, -1, 40, 40).contiguous()
+    loader, plain = (
+        BatchLoader(
+            Pictures(images, labels),
+            128,
+            shuffle=True,
+            generator=torch.Generator().manual_seed(0),
+            device=device,
+            prefetch=ahead,
+        )
+        for device, ahead in (("cuda", prefetch), ("cpu", None))
+    )
+    waste = torch.ones(4096, 4096, device="cuda")
+    for _ in range(2):
+        for (images, labels), (wanted, numbers) in zip(loader, plain, strict=True):
+            assert images.is_cuda
+            assert labels.is_cuda
+            waste = waste @ waste  # the device lags behind: pinned memory must not be reused yet
+            assert torch.equal(images.cpu(), wanted)
+            assert torch.equal(labels.cpu(), numbers)
