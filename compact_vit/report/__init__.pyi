@@ -1,8 +1,10 @@
 from .cli import main as main
-from .measure import (
+from .costs import (
     Cost as Cost,
     ModelSummary as ModelSummary,
-    by_kind as by_kind,
-    layer_table as layer_table,
-    summarize as summarize,
+    costs_by_kind as costs_by_kind,
+    costs_by_module as costs_by_module,
+    summary_of as summary_of,
 )
+from .layers import layer_table as layer_table
+from .measure import by_kind as by_kind, summarize as summarize

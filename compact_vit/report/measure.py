@@ -11,18 +11,16 @@ one sum, costs are those of one picture in float32.
 - Activations are the bytes that autograd keeps of one picture from a forward pass in training
   until its backward pass, all parameters being trained: each storage once, parameters not.
   Attention is taken to be written out, N x N weights and all, as it runs where no fused kernel
-  does (on CPUs with attention dropout); a fused kernel keeps little of it.
+  does (on CPUs with attention dropout); a fused kernel keeps little of it. Stochastic depth is
+  taken to drop nothing.
 - Weights are all parameters in float32.
 """
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +29,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
-from ..errors import UsageError
 from ..models.compact import CompactTransformer
-
-T = TypeVar("T")
+from .copies import on_a_copy
+from .costs import Cost, ModelSummary
 
 #: A parameter is a position table if a part of its dotted name is one of these.
 POSITION_NAMES = (
@@ -56,36 +53,11 @@ _KINDS = {
     "norms": r"norm|blocks\.\d+\.norm[12]",
     "pooling": r"pool.*",
     "head": r"head",
-    "dropout, drop path": r"dropout|blocks\.\d+\.drop_path",
+    "dropout, drop path": r"dropout|blocks\.\d+(\.drop_path)?",
 }
 
 #: Products of two activations; a linear map of tokens is ``mm`` or ``addmm``.
 _PRODUCTS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
-
-#: What a model raises at a picture it does not take.
-_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one part of a model holds and costs."""
-
-    parameters: int
-    macs: int
-    activation_megabytes: float
-
-
-@dataclass(frozen=True)
-class ModelSummary:
-    """What a model holds and costs; the module's docstring says how each figure is counted."""
-
-    parameters: int
-    trainable_parameters: int
-    parameters_without_positions: int
-    macs: int
-    macs_without_attention: int
-    activation_megabytes: float
-    weight_megabytes: float
 
 
 @dataclass(frozen=True)
@@ -145,35 +117,12 @@ def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict
     }
 
 
-def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> str:
-    """torchinfo's table: each layer, its output for one picture, its parameters.
-
-    Its totals and its MACs are left out: it multiplies a linear map by no tokens and sees no
-    attention, which is far too little for a transformer.
-    """
-    import torchinfo
-
-    def table(copied: nn.Module, pictures: Tensor) -> str:
-        statistics = torchinfo.summary(
-            copied,
-            input_data=pictures[:1],
-            device=pictures.device,
-            col_names=("output_size", "num_params"),
-            row_settings=("var_names",),
-            depth=99,
-            verbose=0,
-        )
-        return str(statistics).split("\nTotal params")[0]
-
-    return _on_a_copy(model, input_size, table)
-
-
 def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:
     def costs(copied: nn.Module, pictures: Tensor) -> _Costs:
         macs, products = _operations(copied.eval(), pictures[:1])
         return _Costs(macs, products, _kept(copied.train(), pictures))
 
-    return _on_a_copy(model, input_size, costs)
+    return on_a_copy(model, input_size, costs)
 
 
 def _operations(model: nn.Module, picture: Tensor) -> tuple[Counter[str], int]:
@@ -218,51 +167,6 @@ def _kept(model: nn.Module, pictures: Tensor) -> Counter[str]:
 def _storage(tensor: Tensor) -> int:
     """Which memory a tensor is a view of; addresses do not tell on the meta device."""
     return tensor.untyped_storage()._cdata
-
-
-def _on_a_copy(
-    model: nn.Module, input_size: tuple[int, int, int], use: Callable[[nn.Module, Tensor], T]
-) -> T:
-    """``use(copy of the model, two pictures)``: without data, or with where that does not run.
-
-    Two, because batch normalisation cannot train on one. The model, its device and the state of
-    the random generators stay as they are.
-    """
-    if len(input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in input_size):
-        raise UsageError(
-            f"input_size must be (channels, height, width), all positive, got {input_size!r}"
-        )
-    model = getattr(model, "_orig_mod", model)  # compiled: what was compiled
-    own = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    devices = [own] if own.type == "cuda" else []
-    # the caller may be in no_grad or inference_mode, but activations are what autograd keeps
-    with torch.random.fork_rng(devices), torch.inference_mode(False):
-        try:
-            return use(_without_data(model), torch.zeros(2, *input_size, device="meta"))
-        except _REFUSALS:
-            pass  # it looks at values, say, or calls a kernel unknown to the meta device
-        try:
-            copied = copy.deepcopy(model).float().requires_grad_()
-            return use(copied, torch.zeros(2, *input_size, device=own))
-        except _REFUSALS as error:
-            reason = (str(error) or type(error).__name__).strip().split("\n")[0]
-            channels, height, width = input_size
-            raise UsageError(
-                f"{type(model).__name__} does not take pictures of {height}x{width} pixels and "
-                f"{channels} channels: {reason}"
-            ) from error
-
-
-def _without_data(model: nn.Module) -> nn.Module:
-    """A copy on the meta device in float32, every parameter trained, that costs no memory."""
-    twins: dict[int, Any] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-        twin = torch.empty_like(tensor, dtype=dtype, device="meta")
-        if isinstance(tensor, nn.Parameter):
-            twin = nn.Parameter(twin, requires_grad=twin.is_floating_point())
-        twins[id(tensor)] = twin
-    return copy.deepcopy(model, twins)
 
 
 def _is_position(name: str) -> bool:
