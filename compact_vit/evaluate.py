@@ -14,10 +14,60 @@ from .cli import Parser, program
 from .errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from .data.pictures import Pictures
+    from .train.config import TrainConfig
     from .train.metrics import Evaluation
     from .train.run import TrainedModel
 
 SPLITS = ("test", "val", "train")
+
+
+def open_split(
+    run: str | os.PathLike[str],
+    *,
+    checkpoint: str | None = None,
+    split: str = "test",
+    data_dir: str | None = None,
+) -> tuple[TrainedModel, Pictures]:
+    """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
+    from .train.inputs import load_splits
+    from .train.run import load_model
+
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    trained = load_model(run, checkpoint)
+    config = trained.config
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    splits = load_splits(config)
+    pictures: Pictures | None = getattr(splits, split)
+    if pictures is None:
+        raise UsageError(f"the run held out no validation split: --split must be test, got {split}")
+    if splits.classes != trained.classes:
+        raise UsageError(
+            f"the data set's classes are not the model's: it was trained on "
+            f"{len(trained.classes)} ({', '.join(trained.classes[:3])}, ...), "
+            f"got {len(splits.classes)} ({', '.join(splits.classes[:3])}, ...)"
+        )
+    return trained, pictures
+
+
+def evaluate_pictures(
+    trained: TrainedModel, pictures: Pictures, device: str = "auto"
+) -> Evaluation:
+    """Evaluate ``trained`` on ``pictures`` as they are; its model moves to ``device``."""
+    from .data.augment import Normalize
+    from .train.machine import pick_device
+    from .train.metrics import evaluate_model
+
+    where = pick_device(device)
+    return evaluate_model(
+        trained.model.to(where),
+        pictures,
+        Normalize(trained.mean, trained.std),
+        device=where,
+        precision=trained.config.precision,
+    )
 
 
 def evaluate_run(
@@ -34,37 +84,11 @@ def evaluate_run(
     ``data_dir`` stands in where the data set has moved. Raises ``UsageError`` for a folder that is
     no run, a split that is not there, or a data set whose classes are not the model's.
     """
-    from .data.augment import Normalize
-    from .train.inputs import load_splits
     from .train.machine import pick_device
-    from .train.metrics import evaluate_model
-    from .train.run import load_model
 
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    trained = load_model(run, checkpoint)
-    config = trained.config
-    if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
-    where = pick_device(device)
-    splits = load_splits(config)
-    pictures = getattr(splits, split)
-    if pictures is None:
-        raise UsageError(f"the run held out no validation split: --split must be test, got {split}")
-    if splits.classes != trained.classes:
-        raise UsageError(
-            f"the data set's classes are not the model's: it was trained on "
-            f"{len(trained.classes)} ({', '.join(trained.classes[:3])}, ...), "
-            f"got {len(splits.classes)} ({', '.join(splits.classes[:3])}, ...)"
-        )
-    evaluation = evaluate_model(
-        trained.model.to(where),
-        pictures,
-        Normalize(trained.mean, trained.std),
-        device=where,
-        precision=config.precision,
-    )
-    return trained, evaluation
+    pick_device(device)  # a wrong name is said before the pictures are read
+    trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
+    return trained, evaluate_pictures(trained, pictures, device)
 
 
 def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
@@ -92,8 +116,33 @@ def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, An
     }
 
 
+def describe(trained: TrainedModel, split: str) -> str:
+    """What a picture of a run's results is titled."""
+    data = data_name(trained.config)
+    return f"{trained.config.model} on {data}, {split}, epoch {trained.epoch}"
+
+
+def data_name(config: TrainConfig) -> str:
+    """What a run's data set is called in a title: a folder of pictures by its own name."""
+    return Path(config.data_dir or "").name if config.dataset == "folder" else config.dataset
+
+
 def _parser() -> Parser:
-    parser = Parser("evaluate", description="Accuracy of a finished run, overall and per class.")
+    parser = Parser(
+        "evaluate", description="Accuracy and calibration of a finished run, overall and per class."
+    )
+    add_run_flags(parser)
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the confusion matrix; the reliability diagram goes beside it (default: in the run)",
+    )
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def add_run_flags(parser: Parser) -> None:
+    """The run, and which of its checkpoints is evaluated on which pictures."""
     parser.add_argument("run", metavar="RUN", help="the folder that training wrote")
     parser.add_argument(
         "--checkpoint",
@@ -105,21 +154,21 @@ def _parser() -> Parser:
     )
     parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is now")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument(
-        "--output", metavar="FILE", help="the confusion matrix picture (default: in the run)"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    return parser
 
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print top-1, top-5, every class's figures, and draw the confusion matrix."""
+    """Print top-1, top-5, calibration, every class's figures; draw confusion and reliability."""
     args = _parser().parse_args(argv)
-    from .plots import check_picture, plot_confusion
+    from .plots import check_picture, plot_confusion, plot_reliability, save_figure
 
-    picture = Path(args.output or Path(args.run) / f"confusion-{args.split}.png")
-    check_picture(picture)
+    confusion = Path(args.output or Path(args.run) / f"confusion-{args.split}.png")
+    reliability = (
+        confusion.with_stem(f"{confusion.stem}-reliability")
+        if args.output
+        else confusion.with_name(f"reliability-{args.split}.png")
+    )
+    check_picture(confusion)
     trained, evaluation = evaluate_run(
         args.run,
         checkpoint=args.checkpoint,
@@ -127,31 +176,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         data_dir=args.data_dir,
         device=args.device,
     )
+    from .train.calibration import calibrate
+
     report = class_report(evaluation, trained.classes)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    config = trained.config
-    title = f"{config.model} on {config.dataset}, {args.split}, epoch {trained.epoch}"
-    plot_confusion(report["confusion"], trained.classes, title).savefig(picture, dpi=150)
-    head = {
+    calibration = calibrate(evaluation.probabilities, evaluation.labels)
+    title = describe(trained, args.split)
+    save_figure(plot_confusion(report["confusion"], trained.classes, title), confusion)
+    save_figure(
+        plot_reliability(
+            calibration.counts, calibration.confidences, calibration.accuracies, title
+        ),
+        reliability,
+    )
+    whole = {
         "model": trained.config.model,
         "dataset": trained.config.dataset,
         "split": args.split,
         "epoch": trained.epoch,
         "n": evaluation.n,
         **evaluation.figures(),
-        "confusion_picture": str(picture),
+        "ece": calibration.error,
+        "confusion_picture": str(confusion),
+        "reliability_picture": str(reliability),
+        "reliability": dataclasses.asdict(calibration),
+        **report,
     }
-    print(json.dumps({**head, **report}, indent=2) if args.json else _told(head, report))
+    print(json.dumps(whole, indent=2) if args.json else _told(whole))
     return 0
 
 
-def _told(head: dict[str, Any], report: dict[str, Any]) -> str:
-    top5 = f", top-5 {head['top5']:.2f}%" if len(report["classes"]) > 5 else ""
+def _told(report: dict[str, Any]) -> str:
+    top5 = f", top-5 {report['top5']:.2f}%" if len(report["classes"]) > 5 else ""
+    bins = len(report["reliability"]["counts"])
     width = max(len("class"), *(len(row["class"]) for row in report["classes"]))
     lines = [
-        f"{head['model']} on {head['dataset']} ({head['split']}, {head['n']:,} pictures), "
-        f"epoch {head['epoch']}",
-        f"top-1 {head['accuracy']:.2f}%{top5}, loss {head['loss']:.4f} nats",
+        f"{report['model']} on {report['dataset']} ({report['split']}, {report['n']:,} pictures), "
+        f"epoch {report['epoch']}",
+        f"top-1 {report['accuracy']:.2f}%{top5}, loss {report['loss']:.4f} nats",
+        f"expected calibration error {report['ece']:.2f}% in {bins} bins of confidence",
         "",
         f"{'class':<{width}}  precision   recall       F1  pictures",
     ]
@@ -160,7 +222,11 @@ def _told(head: dict[str, Any], report: dict[str, Any]) -> str:
         f"{row['f1']:6.2f}%  {row['pictures']:8,}"
         for row in report["classes"]
     ]
-    return "\n".join([*lines, "", f"confusion matrix: {head['confusion_picture']}"])
+    pictures = [
+        f"confusion matrix: {report['confusion_picture']}",
+        f"reliability diagram: {report['reliability_picture']}",
+    ]
+    return "\n".join([*lines, "", *pictures])
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def predict_pictures(
     answers = []
     with torch.inference_mode():
         for path in pictures:
-            image = _read(path, trained).to(where)
+            image = read_for_model(path, trained).to(where)
             probabilities = model(normalize(image)).float().softmax(dim=1)[0]
             ranked = probabilities.topk(min(top, len(trained.classes)))
             answers.append(
@@ -60,11 +60,11 @@ def predict_pictures(
     return answers
 
 
-def _read(path: str | os.PathLike[str], trained: TrainedModel) -> Tensor:
+def read_for_model(path: str | os.PathLike[str], trained: TrainedModel) -> Tensor:
     """The picture in ``path`` as ``uint8 [1,C,H,W]``, gray if the model sees gray."""
     import torch
 
-    from .data.packing import read_picture
+    from .data.decoding import read_picture
 
     height, width = trained.model.config.height_width
     image = torch.from_numpy(read_picture(os.fspath(path), height, width).copy())  # [H,W,3]

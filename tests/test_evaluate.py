@@ -14,6 +14,7 @@ from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import class_report, evaluate_run, main
 from compact_vit.train import load_model, train
+from compact_vit.train.calibration import calibrate
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.metrics import evaluate_model, score_logits
 
@@ -139,6 +140,12 @@ def test_the_command(run, tmp_path, capsys) -> None:
     table = captured.out.split("\n\n")[1].splitlines()
     assert [line.split()[0] for line in table[1:]] == list("0123456789")
     assert sum(int(line.split()[-1]) for line in table[1:]) == 360
+    beside = picture.with_name("matrix-reliability.pdf")
+    assert beside.read_bytes().startswith(b"%PDF")
+    assert captured.out.endswith(f"confusion matrix: {picture}\nreliability diagram: {beside}\n")
+    _, evaluation = evaluate_run(run, device="cpu")
+    error = calibrate(evaluation.probabilities, evaluation.labels).error
+    assert f"expected calibration error {error:.2f}% in 15 bins" in captured.out
 
 
 def test_json(run, capsys) -> None:
@@ -148,13 +155,19 @@ def test_json(run, capsys) -> None:
     captured = capsys.readouterr()
     answer = json.loads(captured.out)
     assert Path(answer["confusion_picture"]) == run / "confusion-test.png"
-    assert (run / "confusion-test.png").read_bytes().startswith(b"\x89PNG")
+    assert Path(answer["reliability_picture"]) == run / "reliability-test.png"
+    for name in ("confusion-test.png", "reliability-test.png"):
+        assert (run / name).read_bytes().startswith(b"\x89PNG")
     assert (answer["model"], answer["dataset"], answer["split"]) == ("cvt_2_8", "digits", "test")
     assert (answer["epoch"], answer["n"]) == (2, 360)
     matrix = torch.tensor(answer["confusion"])
     assert matrix.sum() == 360
     assert answer["accuracy"] == pytest.approx(100 * matrix.trace().item() / 360)
     _, evaluation = evaluate_run(run, checkpoint="last", device="cpu")
+    bins = answer["reliability"]
+    assert sum(bins["counts"]) == 360
+    gaps = zip(bins["counts"], bins["confidences"], bins["accuracies"], strict=True)
+    assert answer["ece"] == pytest.approx(sum(n / 360 * abs(c - a) for n, c, a in gaps))
     said = evaluation.probabilities.argmax(dim=1)
     wanted = classification_report(
         evaluation.labels, said, output_dict=True, zero_division=0, target_names=list("0123456789")

@@ -46,9 +46,9 @@ class SelfAttention(nn.Module):
         return self.proj_dropout(self.proj(x))
 
     def weights(self, x: Tensor) -> Tensor:
-        """What each token gathers from every token, rows summing to one: ``[B, N, D] -> [B, H, N, N]``.
+        """What each token gathers from every token: ``[B, N, D] -> [B, H, N, N]``, rows sum to one.
 
-        For looking at; ``forward`` never forms them. Dropout does not act.
+        To look at: ``forward`` never forms them. Dropout does not act.
         """
         q, k, _ = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(1, 3).unbind(2)
         # [B, N, 3, H, C] -> [B, H, 3, N, C] -> 3 x [B, H, N, C]

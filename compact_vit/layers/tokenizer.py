@@ -12,9 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Channels between two convolutions.
-HIDDEN_DIM = 64
-
 
 class PatchTokenizer(nn.Module):
     """One linear map per patch: ``[B, C, H, W] -> [B, N, D]`` (arXiv 2010.11929).
@@ -52,7 +49,7 @@ class ConvTokenizer(nn.Module):
         kernel_size: int,
         num_convs: int = 1,
         *,
-        hidden_dim: int = HIDDEN_DIM,
+        hidden_dim: int = 64,
     ) -> None:
         super().__init__()
         self.kernel_size = kernel_size

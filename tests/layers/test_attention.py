@@ -124,3 +124,17 @@ def test_dropout_acts_after_attention_and_after_both_maps_of_the_mlp() -> None:
 def test_unknown_residual_form() -> None:
     with pytest.raises(ValueError, match="'published' or 'pre_norm', got 'post'"):
         EncoderLayer(12, 3, 2.0, residual="post")
+
+
+def test_weights_are_what_the_fused_kernel_gathers_by() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(12, 3, attention_dropout=0.5).double().train()
+    x = torch.randn(2, 7, 12, dtype=torch.float64)
+    weights = attention.weights(x)
+    assert weights.shape == (2, 3, 7, 7)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3, 7, dtype=torch.float64))
+    q, k, _ = (part.reshape(2, 7, 3, 4).transpose(1, 2) for part in attention.qkv(x).chunk(3, -1))
+    # gathering the tokens' own numbers shows the weights themselves
+    numbers = torch.eye(7, dtype=torch.float64).expand(2, 3, 7, 7)
+    gathered = nn.functional.scaled_dot_product_attention(q, k, numbers)
+    torch.testing.assert_close(weights, gathered)

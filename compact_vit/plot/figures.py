@@ -1,0 +1,199 @@
+"""From a run, or a configuration, to its picture."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import nn
+
+from ..data.augment import Normalize
+from ..errors import UsageError
+from ..evaluate import (
+    class_report,
+    data_name,
+    describe,
+    evaluate_pictures,
+    evaluate_run,
+    open_split,
+)
+from ..plots import (
+    attention_maps,
+    compare_curves,
+    plot_attention,
+    plot_confusion,
+    plot_curves,
+    plot_errors,
+    plot_samples,
+    plot_schedule,
+)
+from ..predict import read_for_model
+from ..train.config import TrainConfig
+from ..train.inputs import build_train_batch, load_splits
+from ..train.machine import pick_device
+from ..train.optim import build_optimizer, build_schedule
+from ..train.run import RunFolder, load_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Run: TypeAlias = str | os.PathLike[str]
+
+#: Steps the learning rate is drawn at: enough for the eye, an instant to take.
+_STEPS = 20_000
+
+
+def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
+    """Loss and accuracy over the epochs: a run's splits, or several runs' held-out split.
+
+    Runs still going are drawn as far as they are. Runs on different data sets are titled so.
+    """
+    paths = [Path(run).resolve() for run in runs]
+    for run, path in zip(runs, paths, strict=True):
+        if paths.count(path) > 1:
+            raise UsageError(f"curves need every run once, got '{run}' twice")
+    read = [_history(run) for run in runs]
+    if len(read) == 1:
+        ((config, history),) = read
+        title = f"{config.model} on {data_name(config)}"
+        if config.label_smoothing:
+            title += f"; training loss with label smoothing {config.label_smoothing:g}"
+        return plot_curves(history, title, axes)
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [os.fspath(run) for run in runs]
+    data = [data_name(config) for config, _ in read]
+    sets = {c.data_dir if c.dataset == "folder" else c.dataset for c, _ in read}
+    if len(sets) > 1:
+        names = [f"{name}, {of}" for name, of in zip(names, data, strict=True)]
+        title = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"
+    else:
+        title = f"{len(read)} runs on {data[0]}"
+    histories = [history for _, history in read]
+    return compare_curves(dict(zip(names, histories, strict=True)), title, axes)
+
+
+def confusion(
+    run: Run,
+    *,
+    checkpoint: str | None = None,
+    split: str = "test",
+    data_dir: str | None = None,
+    device: str = "auto",
+) -> Figure:
+    """Which classes a finished run takes for which; the arguments are ``evaluate_run``'s."""
+    trained, evaluation = evaluate_run(
+        run, checkpoint=checkpoint, split=split, data_dir=data_dir, device=device
+    )
+    matrix = class_report(evaluation, trained.classes)["confusion"]
+    return plot_confusion(matrix, trained.classes, describe(trained, split))
+
+
+def errors(
+    run: Run,
+    *,
+    count: int = 24,
+    checkpoint: str | None = None,
+    split: str = "test",
+    data_dir: str | None = None,
+    device: str = "auto",
+) -> Figure:
+    """The ``count`` mistakes that a finished run is surest of; the rest is ``evaluate_run``'s."""
+    trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
+    evaluation = evaluate_pictures(trained, pictures, device)
+    return plot_errors(
+        pictures.images,
+        evaluation.labels,
+        evaluation.probabilities,
+        trained.classes,
+        describe(trained, split),
+        count,
+    )
+
+
+def samples(config: TrainConfig, *, pictures: int = 8, draws: int = 4) -> Figure:
+    """Training ``pictures``, then ``draws`` of what the configuration's augmentation makes of them.
+
+    Everything between the data set and the model is shown, erasing and mixing too, as in the first
+    epoch. ``config.seed`` decides the pictures and the draws.
+    """
+    for name, value in (("pictures", pictures), ("draws", draws)):
+        if not 1 <= value <= 32:
+            raise UsageError(f"{name} must be a whole number from 1 to 32, got {value}")
+    splits = load_splits(config)
+    batch = build_train_batch(config, splits)
+    generator = torch.Generator().manual_seed(config.seed)
+    chosen = torch.randperm(len(splits.train), generator=generator)[:pictures]
+    images, labels = splits.train.images[chosen], splits.train.labels[chosen]
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (splits.mean, splits.std))
+    rows = []
+    for _ in range(draws):
+        x, _ = batch(images, labels, 0, generator)
+        rows.append(((x * std + mean) * 255).round().clamp(0, 255).to(torch.uint8))
+    title = f"{data_name(config)}, recipe {config.recipe}, seed {config.seed}"
+    return plot_samples(images, rows, [splits.classes[i] for i in labels.tolist()], title)
+
+
+def attention(
+    run: Run,
+    pictures: Sequence[str | os.PathLike[str]],
+    *,
+    checkpoint: str | None = None,
+    device: str = "auto",
+) -> Figure:
+    """Where a finished run looks in picture files, each titled with its likeliest class.
+
+    The pictures are shown as the model sees them, and read as ``predict_pictures`` does.
+    """
+    where = pick_device(device)
+    trained = load_model(run, checkpoint)
+    model = trained.model.to(where)
+    images = torch.cat([read_for_model(path, trained) for path in pictures])
+    x = Normalize(trained.mean, trained.std)(images.to(where))
+    with torch.no_grad():
+        probabilities, said = model(x).float().softmax(dim=1).max(dim=1)
+    captions = [
+        f"{Path(path).name}: {trained.classes[i]} {100 * p:.1f}%"
+        for path, i, p in zip(pictures, said.tolist(), probabilities.tolist(), strict=True)
+    ]
+    title = f"{trained.config.model} on {data_name(trained.config)}, epoch {trained.epoch}"
+    return plot_attention(images, attention_maps(model, x), captions, title)
+
+
+def schedule(config: TrainConfig) -> Figure:
+    """The learning rate that the configuration's schedule takes over the epochs."""
+    steps_per_epoch = max(1, min(100, _STEPS // config.epochs))
+    optimizer = build_optimizer(nn.Linear(1, 1), config)
+    stepped = build_schedule(optimizer, config, steps_per_epoch)
+    rates = []
+    for _ in range(config.epochs * steps_per_epoch):
+        rates.append(float(stepped.get_last_lr()[0]))
+        optimizer.step()
+        stepped.step()
+    epochs = [step / steps_per_epoch for step in range(len(rates))]
+    return plot_schedule(epochs, rates, f"recipe {config.recipe} on {data_name(config)}")
+
+
+def _history(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
+    """A run's configuration, and the lines of its ``metrics.jsonl`` so far."""
+    folder = RunFolder.open(run)
+    path = folder.path / "metrics.jsonl"
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        split = "val" if rows and "val_loss" in rows[0] else "test"
+        keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in ("loss", "accuracy")))
+        whole = all(math.isfinite(row[key]) for row in rows for key in keys)
+    except FileNotFoundError:
+        rows, whole = [], True
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")
+    if not rows:
+        raise UsageError(f"'{folder.path}' has no epoch to draw yet: train it first")
+    return folder.config(), rows

@@ -1,0 +1,157 @@
+"""Accuracy against what it costs, with the front that no other result beats."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..scoring import pareto_front
+from .style import (
+    BLUE,
+    GRAY,
+    NOTE,
+    ORANGE,
+    PAGE_WIDTH,
+    TICK,
+    label_axes,
+    log_ticks,
+    new_figure,
+    open_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Where a label may stand beside its point: (right, up) in points, how it hangs there.
+_PLACES = (
+    (5, 3, "left", "bottom"),
+    (-5, 3, "right", "bottom"),
+    (5, -3, "left", "top"),
+    (-5, -3, "right", "top"),
+    (0, 7, "center", "bottom"),
+    (0, -7, "center", "top"),
+    (7, 0, "left", "center"),
+    (-7, 0, "right", "center"),
+)
+
+
+class Mark(NamedTuple):
+    """One result."""
+
+    name: str
+    cost: float
+    """In the unit that the axis title says."""
+    accuracy: float
+    """Percent."""
+    deviation: float | None = None
+    """Standard deviation over the seeds, drawn as a bar."""
+    published: bool = False
+
+
+def plot_ranking(marks: Sequence[Mark], cost: str, title: str = "") -> Figure:
+    """Accuracy (percent) against ``cost``, the axis title with its unit, on a logarithmic axis.
+
+    A line joins the Pareto front. Results on it and runs are named first; the others where there
+    is room.
+    """
+    figure = new_figure(PAGE_WIDTH, 0.68 * PAGE_WIDTH, title)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    front = pareto_front([(mark.cost, mark.accuracy) for mark in marks])
+    corners = _corners([marks[i] for i in front])
+    axes.plot(
+        *zip(*corners, strict=True),
+        color=GRAY,
+        linewidth=1,
+        linestyle="--",
+        label="Pareto front: none as accurate costs less",
+        zorder=1,
+    )
+    _scatter(axes, [mark for mark in marks if mark.published], "published", BLUE, "o")
+    _scatter(axes, [mark for mark in marks if not mark.published], "measured", ORANGE, "D")
+    label_axes(axes, cost, "accuracy (%)")
+    open_axes(axes)
+    _set_limits(axes, marks)
+    axes.legend(frameon=False, fontsize=TICK, loc="lower right")
+    order = sorted(range(len(marks)), key=lambda i: (marks[i].published, i not in front))
+    _name(figure, axes, [marks[i] for i in order], _corners([marks[i] for i in front]))
+    return figure
+
+
+def _scatter(axes: Axes, marks: Sequence[Mark], label: str, colour: str, marker: str) -> None:
+    if not marks:
+        return
+    spread = any(mark.deviation for mark in marks)
+    axes.errorbar(
+        [mark.cost for mark in marks],
+        [mark.accuracy for mark in marks],
+        yerr=[mark.deviation or 0 for mark in marks] if spread else None,
+        label=f"{label} (± standard deviation over seeds)" if spread else label,
+        color=colour,
+        marker=marker,
+        markersize=5,
+        linestyle="none",
+        capsize=2,
+    )
+
+
+def _set_limits(axes: Axes, marks: Sequence[Mark]) -> None:
+    """Room on all sides for the names, and for the legend below."""
+    low, high = (end(mark.cost for mark in marks) for end in (min, max))
+    margin = max(1.25, (high / low) ** 0.12)
+    axes.set_xlim(low / margin, high * margin)
+    log_ticks(axes.xaxis, low / margin, high * margin)
+    bottom, top = (end(mark.accuracy for mark in marks) for end in (min, max))
+    room = max(0.5, top - bottom)
+    axes.set_ylim(bottom - 0.3 * room, min(101, top + 0.12 * room))
+
+
+def _corners(front: Sequence[Mark]) -> list[tuple[float, float]]:
+    """The front's line: to the right at one accuracy, then up to the next."""
+    corners: list[tuple[float, float]] = []
+    for mark in front:
+        if corners:
+            corners.append((mark.cost, corners[-1][1]))
+        corners.append((mark.cost, mark.accuracy))
+    return corners
+
+
+def _name(
+    figure: Figure, axes: Axes, marks: Sequence[Mark], line: Sequence[tuple[float, float]]
+) -> None:
+    """Write names beside points, in the order given, where they hide nothing drawn before."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # arranges the axes, so that the places of points are known
+    renderer: Any = canvas.get_renderer()
+    legend = axes.get_legend()
+    assert legend is not None
+    taken = [legend.get_window_extent(renderer)]
+    for mark in marks:
+        x, y = axes.transData.transform((mark.cost, mark.accuracy))
+        taken.append(Bbox.from_bounds(x - 3, y - 3, 6, 6))
+    for start, end in itertools.pairwise(axes.transData.transform(line)):
+        taken.append(Bbox([start, end]))
+    inside = axes.get_window_extent(renderer)
+    for mark in marks:
+        for right, up, across, along in _PLACES:
+            text = axes.annotate(
+                mark.name,
+                (mark.cost, mark.accuracy),
+                (right, up),
+                textcoords="offset points",
+                ha=across,
+                va=along,
+                fontsize=NOTE,
+                color=BLUE if mark.published else ORANGE,
+            )
+            box = text.get_window_extent(renderer)
+            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
+            if within and box.y0 >= inside.y0 and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()

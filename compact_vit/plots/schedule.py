@@ -1,0 +1,24 @@
+"""The learning rate over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .style import BLUE, PAGE_WIDTH, label_axes, new_figure, open_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_schedule(epochs: Sequence[float], rates: Sequence[float], title: str = "") -> Figure:
+    """The learning rate ``rates[i]`` of the step taken at ``epochs[i]`` epochs."""
+    figure = new_figure(0.7 * PAGE_WIDTH, 2.8, title)
+    axes = figure.subplots()
+    axes.plot(epochs, rates, color=BLUE, linewidth=1.4)
+    label_axes(axes, "epoch", "learning rate")
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    axes.set_xlim(0, max(epochs))
+    axes.set_ylim(bottom=0)
+    open_axes(axes)
+    return figure

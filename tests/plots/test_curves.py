@@ -1,0 +1,144 @@
+"""Curves show the numbers of their runs, under the right names, with the best marked."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from compact_vit.errors import UsageError
+from compact_vit.plots import compare_curves, plot_curves
+from compact_vit.plots.curves import spread
+
+HISTORY = [
+    {
+        "epoch": epoch,
+        "train_loss": 2.0 / epoch,
+        "train_accuracy": 10.0 * epoch,
+        "test_loss": 3.0 / epoch,
+        "test_accuracy": accuracy,
+        "test_top5": 50.0,
+        "lr": 1e-3,
+    }
+    for epoch, accuracy in ((1, 9.0), (2, 37.125), (3, 27.0))
+]
+ON_VAL = [{k.replace("test", "val"): v for k, v in row.items()} for row in HISTORY]
+
+
+def lines(axes):
+    """The curves by name, without the lines of the best values."""
+    return {
+        line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")
+    }
+
+
+def bests(axes):
+    """The heights of the horizontal lines, by colour."""
+    marks = [line for line in axes.get_lines() if line.get_label().startswith("_")]
+    assert all(list(line.get_xdata()) == [0, 1] for line in marks)  # from edge to edge
+    return {line.get_color(): line.get_ydata()[0] for line in marks}
+
+
+def test_one_run() -> None:
+    figure = plot_curves(HISTORY, title="cct_2_3x2 on cifar10")
+    assert figure.get_suptitle() == "cct_2_3x2 on cifar10"
+    loss, accuracy = figure.axes
+    for axes, quantity, unit in ((loss, "loss", "nats"), (accuracy, "accuracy", "%")):
+        assert axes.get_xlabel() == "epoch"
+        assert axes.get_ylabel() == f"{quantity} ({unit})"
+        assert list(lines(axes)) == ["train", "test"]
+        for split, line in lines(axes).items():
+            assert list(line.get_xdata()) == [1, 2, 3]
+            assert list(line.get_ydata()) == [row[f"{split}_{quantity}"] for row in HISTORY]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "test"]
+        assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")
+    colours = [line.get_color() for line in lines(loss).values()]
+    assert colours == [line.get_color() for line in lines(accuracy).values()]
+    assert len(set(colours)) == 2
+    # the best of the split held out: lowest loss, highest accuracy
+    assert bests(loss) == {colours[1]: 1.0}
+    assert bests(accuracy) == {colours[1]: 37.125}
+    assert [text.get_text() for text in loss.texts] == ["1.00"]
+    assert [text.get_text() for text in accuracy.texts] == ["37.12"]
+
+
+def test_a_validation_split() -> None:
+    loss, _ = plot_curves(ON_VAL).axes
+    assert list(lines(loss)) == ["train", "val"]
+    assert list(bests(loss)) == [lines(loss)["val"].get_color()]
+
+
+def test_log_log_axes() -> None:
+    for axes in plot_curves(HISTORY, axes="log-log").axes:
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        shown = {t for t in axes.get_xticks() if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]}
+        assert shown == {1, 2, 3}
+    with pytest.raises(UsageError, match="unknown axes 'polar': choose from linear, log-log"):
+        plot_curves(HISTORY, axes="polar")
+
+
+def test_a_zero_has_no_place_on_a_log_axis() -> None:
+    rows = [{**row, "test_accuracy": 0.0} for row in HISTORY]
+    _, accuracy = plot_curves(rows, axes="log-log").axes
+    assert not accuracy.texts
+    assert accuracy.get_ylim()[0] > 0
+
+
+def test_several_runs() -> None:
+    better = [{**row, "test_loss": row["test_loss"] / 2, "lr": 1} for row in HISTORY[:2]]
+    figure = compare_curves({"plain": HISTORY, "better": better}, "2 runs on cifar10")
+    assert figure.get_suptitle() == "2 runs on cifar10"
+    loss, accuracy = figure.axes
+    assert loss.get_ylabel() == "test loss (nats)"
+    assert accuracy.get_ylabel() == "test accuracy (%)"
+    drawn = lines(loss)
+    assert list(drawn["plain"].get_ydata()) == [3.0, 1.5, 1.0]
+    assert list(drawn["better"].get_ydata()) == [1.5, 0.75]
+    assert bests(loss) == {drawn["plain"].get_color(): 1.0, drawn["better"].get_color(): 0.75}
+    assert [text.get_text() for text in loss.texts] == ["1.00", "0.75"]
+    assert [text.get_color() for text in loss.texts] == list(bests(loss))
+    assert loss.get_xlim()[1] > 3
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["plain", "better"]
+
+
+def test_runs_on_other_splits_say_so() -> None:
+    loss, _ = compare_curves({"a": HISTORY, "b": ON_VAL}).axes
+    assert list(lines(loss)) == ["a (test)", "b (val)"]
+    assert loss.get_ylabel() == "loss (nats)"
+
+
+def test_many_runs_are_told_apart() -> None:
+    figure = compare_curves({f"run {i}": HISTORY for i in range(21)}, "many")
+    looks = {
+        (line.get_color(), str(line.get_linestyle())) for line in lines(figure.axes[0]).values()
+    }
+    assert len(looks) == 21
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+        assert all(figure.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
+    assert figure.bbox.containsy(figure.legends[0].get_window_extent().y0)
+    with pytest.raises(UsageError, match="at most 21 runs apart, got 22"):
+        compare_curves({f"run {i}": HISTORY for i in range(22)})
+
+
+def test_nothing_to_draw() -> None:
+    with pytest.raises(UsageError, match="at least one epoch, got none"):
+        plot_curves([])
+
+
+def test_numbers_are_spread() -> None:
+    assert spread([0.2, 0.9, 0.5], 0.1) == [0.2, 0.9, 0.5]
+    assert spread([0.52, 0.5], 0.1) == pytest.approx([0.56, 0.46])
+    assert spread([0.0, 1.0, 0.01], 0.1) == pytest.approx([0.0, 1.0, 0.1])
+    assert spread([], 0.1) == []
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        heights = random.random(random.integers(1, 15)).tolist()
+        places = spread(heights, 0.06)
+        assert np.argsort(places).tolist() == np.argsort(heights).tolist()
+        assert min(np.diff(sorted(places)), default=1) >= 0.06 - 1e-9
+        assert -1e-9 <= min(places) <= max(places) <= 1 + 1e-9
