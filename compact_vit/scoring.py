@@ -46,15 +46,17 @@ class Ranked(NamedTuple):
     value: float | None
 
 
-def size_accuracy_score(accuracy: float, parameters: float, floor: float = 70.0) -> float:
+def size_accuracy_score(
+    accuracy: float, parameters: float, floor: float = 70.0, *, known_percent: bool = False
+) -> float:
     """``100 * (accuracy - floor) / millions of parameters``, and 0 below the floor.
 
     ``accuracy`` and ``floor`` are in percent, ``parameters`` is a count. An accuracy of 1 or less
-    is asked about rather than guessed: it may be a fraction, and as a percentage it scores 0.
+    is asked about rather than guessed, unless it is ``known_percent``: it may be a fraction.
     Raises ``UsageError`` for that and for anything out of range.
     """
     _check_percent("accuracy", accuracy)
-    if 0 < accuracy <= 1:
+    if 0 < accuracy <= 1 and not known_percent:
         raise UsageError(
             f"accuracy must be in percent, got {accuracy:g}: was {100 * accuracy:g} meant?"
         )
@@ -81,10 +83,17 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> Inte
 
 
 def score_interval(
-    accuracy: float, parameters: float, n: int, floor: float = 70.0, confidence: float = 0.95
+    accuracy: float,
+    parameters: float,
+    n: int,
+    floor: float = 70.0,
+    confidence: float = 0.95,
+    *,
+    known_percent: bool = False,
 ) -> Interval:
     """The score at both ends of ``accuracy_interval``: the size is known, so only they differ."""
-    size_accuracy_score(accuracy, parameters, floor)  # the same mistakes, asked about alike
+    # the same mistakes, asked about alike
+    size_accuracy_score(accuracy, parameters, floor, known_percent=known_percent)
     low, high = accuracy_interval(accuracy, n, confidence)
     return Interval(_score(low, parameters, floor), _score(high, parameters, floor))
 

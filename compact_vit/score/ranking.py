@@ -1,0 +1,129 @@
+"""Results of one data set from the best score down, each with how its size is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..models import arithmetic
+from ..models.config import ModelConfig, config_from_name
+from ..scoring import Interval, pareto_front, rank, score_interval, size_accuracy_score
+from .published import PublishedResult
+
+#: What the sizes of a ranking are: which parameters are counted.
+COUNTED = {
+    "without": "without positions",
+    "with": "with positions",
+    "effective": "bytes / 4, positions too",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One accuracy with its size, wherever it comes from."""
+
+    name: str
+    origin: str
+    """``given``, ``run`` or ``published``."""
+    accuracy: float | None
+    """Percent; the mean where there are several seeds. None where it is missing."""
+    parameters: int | None
+    counted: str
+    """Which parameters those are."""
+    deviation: float | None = None
+    """Sample standard deviation of the accuracy over the seeds."""
+    seeds: int | None = None
+    n: int | None = None
+    """Pictures tested on."""
+    macs: int | None = None
+    epochs: int | None = None
+    split: str | None = None
+    selection: str = ""
+    """Which epoch or which run of several the accuracy is of."""
+    source: str = ""
+    config: ModelConfig | None = None
+    """The member of this library that it is of, for what has to be measured on it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A result in its place."""
+
+    rank: int | None
+    result: Result
+    score: float | None
+    interval: Interval | None
+    """Of the score at 95%, for having tested on so many pictures only; None without their n."""
+    front: bool
+    """Whether no other result is as accurate at no more parameters."""
+
+
+def ranked(results: Sequence[Result], floor: float) -> list[Row]:
+    """The results from the highest score down; those without a score come last, without a rank.
+
+    ``floor`` is in percent. Raises ``UsageError`` for figures out of range.
+    """
+    scores = [_score(result, floor) for result in results]
+    placed = {i: (r, a, p) for i, r in enumerate(results) if (a := r.accuracy) is not None
+              and (p := r.parameters) is not None}  # fmt: skip
+    whole = list(placed)
+    front = {whole[i] for i in pareto_front([(placed[i][2], placed[i][1]) for i in whole])}
+    order = rank((str(i), score) for i, score in enumerate(scores))
+    return [
+        Row(
+            place,
+            results[i],
+            score,
+            _interval(results[i], floor) if score is not None else None,
+            i in front,
+        )
+        for place, i, score in ((entry.rank, int(entry.name), entry.value) for entry in order)
+    ]
+
+
+def _score(result: Result, floor: float) -> float | None:
+    if result.accuracy is None or result.parameters is None:
+        return None
+    percent = result.origin != "given"  # a run's 0.9 is an untrained model, not a fraction
+    return size_accuracy_score(result.accuracy, result.parameters, floor, known_percent=percent)
+
+
+def _interval(result: Result, floor: float) -> Interval | None:
+    if result.n is None or result.accuracy is None or result.parameters is None:
+        return None
+    percent = result.origin != "given"
+    return score_interval(
+        result.accuracy, result.parameters, result.n, floor, known_percent=percent
+    )
+
+
+def from_published(
+    published: PublishedResult, num_classes: int, count: str, as_published: bool
+) -> Result:
+    """A published result, its parameters counted as ``count`` says (a key of ``COUNTED``).
+
+    The members of this library are counted anew, so that one ranking counts alike; other
+    architectures keep what their source gives, as all do if ``as_published``.
+    """
+    config = macs = None
+    parameters, counted = published.parameters, f"{published.counted} (its source)"
+    if published.model is not None:
+        config = config_from_name(published.model, num_classes=num_classes)
+        macs = arithmetic.macs(config)
+        if not as_published:
+            parameters = arithmetic.parameters(config, positions=count != "without")
+            counted = COUNTED[count]
+    return Result(
+        name=published.name,
+        origin="published",
+        accuracy=published.accuracy,
+        parameters=parameters,
+        counted=counted,
+        n=published.n,
+        macs=macs,
+        epochs=published.epochs,
+        split=published.split,
+        selection=published.selection,
+        source=published.source,
+        config=config,
+    )

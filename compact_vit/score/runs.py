@@ -1,0 +1,218 @@
+"""Finished runs as results: what can be compared with what, and what is left out and why."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..data.catalog import DATASETS
+from ..errors import UsageError
+from ..models.config import ModelConfig, config_from_name
+from ..scoring import mean_and_spread
+from .ranking import COUNTED, Result
+
+#: Choices of a run that change nothing in what it measures but the draws, or how fast it goes.
+_NOT_COMPARED = {"seed", "device", "download", "data_dir", "compile", "accumulation"}
+
+
+class LeftOut(NamedTuple):
+    """A run that is not ranked."""
+
+    run: str
+    reason: str
+    """What follows its name in a sentence."""
+
+
+class Pictures(NamedTuple):
+    """What a run was tested on; only runs that agree in all of it are comparable."""
+
+    dataset: str
+    folder: str | None
+    num_classes: int
+    split: str
+    n: int
+
+    def __str__(self) -> str:
+        where = f" at '{self.folder}'" if self.folder else ""
+        return (
+            f"{self.dataset}{where} ({self.num_classes} classes, {self.n:,} {self.split} pictures)"
+        )
+
+
+@dataclass(frozen=True)
+class _Run:
+    path: Path
+    summary: dict[str, Any]
+    config: dict[str, Any]
+    parameters: int
+    """As they are asked to be counted."""
+
+    @property
+    def pictures(self) -> Pictures:
+        folder = self.config.get("data_dir") if self.summary["dataset"] == "folder" else None
+        final = self.summary["final"]
+        return Pictures(
+            self.summary["dataset"],
+            None if folder is None else os.path.normpath(str(folder)),
+            self.summary["num_classes"],
+            final["split"],
+            final["n"],
+        )
+
+    @property
+    def configuration(self) -> str:
+        """What two runs share that differ in their seed only."""
+        kept = {k: v for k, v in self.config.items() if k not in _NOT_COMPARED}
+        return json.dumps(kept, sort_keys=True)
+
+
+def read_runs(
+    paths: Iterable[str | os.PathLike[str]], count: str = "without", dataset: str | None = None
+) -> tuple[list[Result], list[LeftOut], Pictures]:
+    """The finished runs in the folders ``paths`` that were tested on the same pictures.
+
+    Runs of one configuration but other seeds are one result: the mean. ``count`` is a key of
+    ``COUNTED``. The pictures are those of ``dataset`` (or of a folder with as many classes), else
+    those that most of the runs share. Everything else is left out with its reason; if nothing is
+    left, a ``UsageError`` gives the reasons.
+    """
+    finished, left_out = [], []
+    for path in dict.fromkeys(Path(path) for path in paths):
+        try:
+            finished.append(_read(path, count))
+        except (UsageError, OSError) as error:
+            left_out.append(LeftOut(str(path), _reason(path, error)))
+    shared = Counter(run.pictures for run in finished if _may_be_of(run.pictures, dataset))
+    if not shared:
+        left_out += [LeftOut(str(run.path), f"is of {run.pictures}") for run in finished]
+        wanted = f" with the results published on {dataset}" if dataset else ""
+        raise _nothing_left(f"nothing to rank{wanted}", left_out)
+    pictures = shared.most_common(1)[0][0]
+    groups: dict[str, dict[int, _Run]] = {}
+    for run in finished:
+        if run.pictures != pictures:
+            reason = f"is of {run.pictures}, not of {pictures}"
+            left_out.append(LeftOut(str(run.path), reason))
+            continue
+        seeds = groups.setdefault(run.configuration, {})
+        twin = seeds.setdefault(run.summary["seed"], run)
+        if twin is not run:
+            reason = f"repeats '{twin.path}': the same configuration and seed"
+            left_out.append(LeftOut(str(run.path), reason))
+    results = [_result(list(seeds.values()), count) for seeds in groups.values()]
+    if dataset is None and len(shared) > 1 and shared[pictures] < 2:
+        raise _nothing_left("nothing comparable is left", left_out)
+    return results, left_out, pictures
+
+
+def _may_be_of(pictures: Pictures, dataset: str | None) -> bool:
+    """Whether ``pictures`` are of ``dataset``, or a folder that may hold a copy of it."""
+    if dataset is None or pictures.dataset == dataset:
+        return True
+    info = DATASETS.get(dataset)
+    copied = info is not None and info.num_classes == pictures.num_classes
+    return pictures.dataset == "folder" and copied
+
+
+def _nothing_left(what: str, left_out: Sequence[LeftOut]) -> UsageError:
+    reasons = "; ".join(f"'{run}' {reason}" for run, reason in left_out)
+    return UsageError(f"{what}: {reasons or 'no run was given'}")
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What is wrong with the run in ``path``, as what follows its name."""
+    said = " ".join(str(error).split())
+    own = f"'{path}' "
+    return said.removeprefix(own) if said.startswith(own) else f"cannot be ranked: {said}"
+
+
+def _read(path: Path, count: str) -> _Run:
+    """The run in the folder ``path``; ``UsageError`` if it is unfinished or damaged."""
+    from ..train.run import RunFolder
+
+    folder = RunFolder.open(path)
+    summary, config = folder.read_json("summary.json"), folder.read_json("config.json")
+    final = summary.get("final")
+    figures = final if isinstance(final, dict) else {}
+    for name, kind, holds in _NEEDED:
+        group, _, key = name.rpartition(".")
+        value = (figures if group else summary).get(key)
+        if not isinstance(value, kind) or isinstance(value, bool) or not holds(value):
+            raise UsageError(f"in its summary.json {name} is {value!r:.40}")
+    if count == "effective":
+        parameters = effective_parameters(_bytes_of_weights(folder.last))
+    else:
+        parameters = summary["parameters" + ("_without_positions" if count == "without" else "")]
+    return _Run(path, summary, config, parameters)
+
+
+#: What a summary must hold to be ranked: (name, type, condition).
+_NEEDED: tuple[tuple[str, Any, Any], ...] = (
+    ("model", str, bool),
+    ("dataset", str, bool),
+    ("num_classes", int, lambda v: v >= 1),
+    ("epochs", int, lambda v: v >= 1),
+    ("seed", int, lambda v: v >= 0),
+    ("parameters", int, lambda v: v >= 1),
+    ("parameters_without_positions", int, lambda v: v >= 1),
+    ("final.split", str, bool),
+    ("final.n", int, lambda v: v >= 1),
+    ("final.accuracy", (int, float), lambda v: math.isfinite(v) and 0 <= v <= 100),
+)
+
+
+def _result(runs: Sequence[_Run], count: str) -> Result:
+    """Runs that differ in their seed only, as one."""
+    first = runs[0]
+    accuracy = mean_and_spread([run.summary["final"]["accuracy"] for run in runs])
+    macs = first.summary.get("macs")
+    return Result(
+        name=first.summary["model"],
+        origin="run",
+        accuracy=accuracy.mean,
+        deviation=accuracy.deviation,
+        seeds=accuracy.n,
+        n=first.summary["final"]["n"],
+        parameters=first.parameters,
+        counted=COUNTED[count],
+        macs=macs if isinstance(macs, int) else None,
+        epochs=first.summary["epochs"],
+        split=first.summary["final"]["split"],
+        selection="last epoch",
+        source=" + ".join(str(run.path) for run in runs),
+        config=_model_config(first.summary, first.config),
+    )
+
+
+def effective_parameters(size: int) -> int:
+    """How many float32 parameters take as many bytes as ``size``, rounded up."""
+    return -(-size // 4)
+
+
+def _bytes_of_weights(path: Path) -> int:
+    """Bytes of the weights in a run's checkpoint; zeros count like other numbers."""
+    from ..train.checkpoint import load_checkpoint
+
+    weights = load_checkpoint(path)["weights"].values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in weights)
+
+
+def _model_config(summary: Mapping[str, Any], config: Mapping[str, Any]) -> ModelConfig | None:
+    """The run's model, or None if its name is none of this version's."""
+    info = DATASETS.get(summary["dataset"])
+    try:
+        return config_from_name(
+            summary["model"],
+            num_classes=summary["num_classes"],
+            img_size=config.get("img_size"),
+            in_chans=info.in_chans if info else None,
+            positional_embedding=config.get("positional_embedding"),
+        )
+    except UsageError:
+        return None
