@@ -69,8 +69,9 @@ def inference(
     from .train.metrics import autocast
 
     forward = compiled(model) if compile else model
-    known = isinstance(model, CompactTransformer)
-    parts = choose_parts(model.config, len(x), x.device) if known else 1
+    parts = 1
+    if isinstance(model, CompactTransformer):
+        parts = choose_parts(model.config, len(x), x.device)
 
     @torch.inference_mode()
     def call() -> None:

@@ -15,15 +15,18 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from ._version import __version__
-from .errors import UsageError, nearest, unknown
+from .errors import Stopped, UsageError, nearest, unknown
 
 #: program -> (module that holds its ``main(argv)``, what it does)
 COMMANDS = {
     "train": ("train.cli", "train a model on a named data set or a folder of pictures"),
     "evaluate": ("evaluate", "accuracy of a finished run, per class, with a confusion matrix"),
     "predict": ("predict", "the most likely classes of pictures, by a finished run"),
+    "plot": ("plot", "pictures of runs, of the augmentation, of attention, of mistakes"),
     "report": ("report", "parameters, multiply-accumulates and memory of models"),
     "bench": ("bench", "latency and throughput of models on this machine"),
+    "score": ("score.cli", "accuracy for size: one, runs ranked, among the published results"),
+    "suggest": ("suggest.cli", "the models that fit so many parameters, MACs or milliseconds"),
 }
 
 #: How torch says on any device that a tensor is too large, in a ``RuntimeError``.
@@ -87,9 +90,11 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
                 raise
             message = "out of memory: ask for smaller pictures, a smaller batch or a smaller model"
+        except Stopped as stop:
+            print(stop, file=sys.stderr)
+            return stop.status
         except KeyboardInterrupt:
-            message = "interrupted"
-            print(message, file=sys.stderr)
+            print("interrupted", file=sys.stderr)
             return 130
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "scoring": BASICS,
     "timing": BASICS,
     "timm": BASICS | {"layers", "models", "data"},
-    "report": BASICS | {"cli", "layers", "models", "baselines", "scoring"},
+    "report": BASICS | {"cli", "layers", "models", "baselines", "scoring", "plots"},
     "plots": BASICS | {"layers", "models", "scoring"},
     "train": BASICS
     | {"cli", "layers", "models", "baselines", "data", "report", "scoring", "plots"},
@@ -37,6 +37,8 @@ ARROWS: dict[str, set[str]] = {
 # the commands on a checkpoint, and what calls train() as a whole
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
 ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export", "experiments"), ABOVE)
+ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
+ARROWS |= {"plot": ABOVE | {"evaluate", "predict"}}
 
 LAYERS_KNOW = {"torch", "math", "itertools", "collections", "typing", "dataclasses"}
 
@@ -49,20 +51,43 @@ TORCH_FREE = [
     "cli.py",
     "errors.py",
     "evaluate.py",
+    "plot/__init__.py",
+    "plot/__main__.py",
+    "plot/cli.py",
     "predict.py",
+    "score/__init__.py",
+    "score/__main__.py",
+    "score/cli.py",
+    "score/drawn.py",
+    "score/latency.py",
+    "score/published.py",
+    "score/ranking.py",
+    "score/runs.py",
+    "score/tables.py",
+    "score/told.py",
+    "score/units.py",
     "scoring.py",
+    "suggest/__init__.py",
+    "suggest/__main__.py",
+    "suggest/cli.py",
+    "suggest/fit.py",
     "timing.py",
     "data/__init__.py",
     "data/catalog.py",
     "models/__init__.py",
+    "models/arithmetic.py",
     "models/config.py",
     "report/__init__.py",
     "report/__main__.py",
     "report/cli.py",
+    "report/costs.py",
+    "report/pages.py",
+    "report/tables.py",
     "train/__init__.py",
     "train/__main__.py",
     "train/cli.py",
     "train/config.py",
+    "train/interrupt.py",
     "train/recipes.py",
 ]
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib", "PIL", "torchinfo"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.packing import cache_dir
-from ..layers.tokenizer import HIDDEN_DIM
+from ..models.arithmetic import largest_activation
 from ..models.config import ModelConfig, config_from_name
 from .config import TrainConfig
 from .machine import choose_precision
@@ -96,27 +96,6 @@ def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> i
         while largest / parts > REUSED and 2 * parts <= batch_size:
             parts *= 2
     return parts
-
-
-def largest_activation(model: ModelConfig) -> int:
-    """Elements of the largest tensor that one picture becomes.
-
-    It is a convolution's output, before its pool, or the tokens as queries, keys and values or
-    within the MLP.
-    """
-    height, width = model.height_width
-    kernel = model.kernel_size
-    stride, padding = max(1, kernel // 2 - 1), max(1, kernel // 2)
-    largest = 0
-    for i in range(model.num_convs):
-        height, width = ((side + 2 * padding - kernel) // stride + 1 for side in (height, width))
-        channels = model.embed_dim if i == model.num_convs - 1 else HIDDEN_DIM
-        largest = max(largest, channels * height * width)
-        height, width = (height + 1) // 2, (width + 1) // 2
-    if not model.num_convs:
-        height, width = height // kernel, width // kernel
-    tokens = height * width + model.class_token
-    return max(largest, tokens * int(model.embed_dim * max(3.0, model.mlp_ratio)))
 
 
 def compile_model(model: nn.Module) -> nn.Module:

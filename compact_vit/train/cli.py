@@ -53,11 +53,11 @@ def build_parser() -> Parser:
         name = entry.metadata["group"]
         if name not in groups:
             groups[name] = parser.add_argument_group(name)
-        _add_flag(groups[name], entry)
+        add_training_flag(groups[name], entry)
     return parser
 
 
-def _add_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
+def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
     """One field as a flag; its absence is left for the configuration to fill."""
     options: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS}
     default = _DEFAULTS.get(entry.name, "by recipe" if entry.default is None else entry.default)

@@ -20,7 +20,7 @@ from torch import nn
 from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
 from ..models.compact import CompactTransformer
-from .checkpoint import load_checkpoint, newest, save_checkpoint, unfit
+from .checkpoint import load_checkpoint, newest, unfit
 from .config import TrainConfig
 from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
@@ -29,6 +29,7 @@ from .machine import hardware, pick_device
 from .metrics import Evaluation, evaluate_model
 from .progress import Progress
 from .run import RunFolder, check_output
+from .save import save_run
 from .state import TrainState, build_state, compiled_forward
 from .step import train_step
 from .summary import summarize_run, write_curves
@@ -77,11 +78,14 @@ def resume(
 ) -> TrainResult:
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
 
-    If that is damaged, from the one before it. A run that has finished is returned as it is.
-    Raises ``UsageError`` if there is nothing to go on from, and ``Stopped`` as ``train`` does.
+    If that is damaged, from the one before it; if there never was one, from the beginning. A run
+    that has finished is returned as it is. Raises ``UsageError`` if there is nothing to go on
+    from, and ``Stopped`` as ``train`` does.
     """
     folder = RunFolder.open(run)
     current = _Run.build(folder.config(), quiet, time_limit)
+    if not folder.begun():
+        return current.go(folder, folder.keep_metrics(0))
     path, saved, warning = newest(folder.last, current.state.device)
     if warning:
         print(warning, file=sys.stderr)
@@ -163,8 +167,8 @@ class _Run:
         except Stopped as stop:
             if state.unfinished is not None:
                 self._save(folder, None)
-            hint = f"{stop}, and saved: go on with --resume {folder.path}"
-            raise Stopped(hint, stop.status) from None
+            text = f"{stop}, and saved: go on with --resume {folder.path}"
+            raise Stopped(text, stop.status) from None
         except KeyboardInterrupt:
             if folder.last.exists():
                 progress.say(f"the last checkpoint is whole: go on with --resume {folder.path}")
@@ -218,9 +222,8 @@ class _Run:
 
         def note(trained: bool) -> None:
             seconds = so_far["seconds"] + time.perf_counter() - start
-            state.unfinished = {
-                **so_far, "sums": totals.tolist(), "seconds": seconds, "trained": trained
-            }  # fmt: skip
+            now = {"sums": totals.tolist(), "seconds": seconds, "trained": trained}
+            state.unfinished = so_far | now
 
         try:
             for number, (images, labels) in enumerate(state.loader):
@@ -254,32 +257,9 @@ class _Run:
         )
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
-        """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on validation.
-
-        Without a row an epoch is under way.
-        """
-        state, splits = self.state, self.splits
         start = time.perf_counter()
-        content = {
-            "weights": state.evaluated.state_dict(),
-            "epoch": state.epoch,
-            "classes": list(splits.classes),
-            "pictures": len(splits.train),
-            "mean": list(splits.mean),
-            "std": list(splits.std),
-        }
-        done = state.epoch == self.config.epochs
-        if row is not None and splits.val is None and done:
-            save_checkpoint(folder.best, content)  # nothing to pick on but the test set
-        if row is not None and splits.val is not None and self._best_so_far(row):
-            state.best = {"epoch": state.epoch, "val_accuracy": row["val_accuracy"]}
-            save_checkpoint(folder.best, content)
-        save_checkpoint(folder.last, {**content, "training": state.state_dict()}, keep=True)
+        save_run(folder, self.config, self.state, self.splits, row)
         self.stopper.saved(time.perf_counter() - start)
-
-    def _best_so_far(self, row: dict[str, Any]) -> bool:
-        best = self.state.best
-        return best is None or row["val_accuracy"] > best["val_accuracy"]
 
     def _finish(
         self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluation | None

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import UsageError, unknown
 from ..models.compact import CompactTransformer
 from ..models.zoo import create_model
-from .checkpoint import load_checkpoint, unfit
+from .checkpoint import load_checkpoint, previous, unfit
 from .config import TrainConfig
 
 
@@ -81,6 +81,14 @@ class RunFolder:
             raise UsageError(f"'{self.path / name}' must hold an object, got {value!r:.40}")
         return value
 
+    def begun(self) -> bool:
+        """Whether a checkpoint was ever written; a kill may have met the first, after its line."""
+        written = (self.last, previous(self.last), self.path / "summary.json")
+        if any(path.exists() for path in written):
+            return True
+        log = self.path / "metrics.jsonl"
+        return log.exists() and len(log.read_text().splitlines()) > 1
+
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch's line to ``metrics.jsonl``."""
         with open(self.path / "metrics.jsonl", "a") as file:
@@ -107,13 +115,15 @@ class RunFolder:
 def check_output(path: Path) -> None:
     """Refuse an output that exists and is not an empty folder, or cannot be one.
 
-    A run that ended before its first checkpoint left only its configuration: that is as good as
-    empty.
+    A run that ended before its first checkpoint left only its configuration, or a file half
+    written: that is as good as empty.
     """
     for part in (path, *path.parents):
         if part.exists() and not part.is_dir():
             raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
-    if path.is_dir() and any(entry.name != "config.json" for entry in path.iterdir()):
+    if path.is_dir() and any(
+        entry.name != "config.json" and entry.suffix != ".tmp" for entry in path.iterdir()
+    ):
         raise UsageError(
             f"output '{path}' is not empty: choose another, or --resume it if it is a run"
         )

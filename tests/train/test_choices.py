@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from compact_vit import create_model
+from compact_vit.models.arithmetic import largest_activation
 from compact_vit.models.config import config_from_name, named_models
 from compact_vit.train import choices
-from compact_vit.train.choices import choose_compile, choose_parts, largest_activation
+from compact_vit.train.choices import choose_compile, choose_parts
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.loop import train
 from compact_vit.train.machine import choose_precision

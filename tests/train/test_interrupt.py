@@ -10,7 +10,7 @@ import pytest
 
 from compact_vit.cli import program
 from compact_vit.errors import Stopped, UsageError
-from compact_vit.train import interrupt, loop, resume, train
+from compact_vit.train import interrupt, loop, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.cli import main
 from compact_vit.train.interrupt import Stopper, seconds_of
@@ -157,13 +157,13 @@ def test_the_command_leaves_with_the_status(everything, tmp_path, monkeypatch, c
 def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # every step is late
     saves = []
-    original = loop.save_checkpoint
+    original = save.save_checkpoint
 
     def counted(path, content, **options):
         saves.append((path.name, content["epoch"]))
         original(path, content, **options)
 
-    monkeypatch.setattr(loop, "save_checkpoint", counted)
+    monkeypatch.setattr(save, "save_checkpoint", counted)
     result = train(everything(epochs=1), output=tmp_path / "run", quiet=True)
     steps = result.summary["train_pictures"] // result.config.batch_size
     assert saves[:steps] == [("last.pt", 0)] * steps

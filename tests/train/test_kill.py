@@ -28,7 +28,7 @@ def go_on(config: TrainConfig, output: str, started) -> None:
     loop.write_curves = lambda path, history, config: path.touch()
     started.set()
     folder = Path(output)
-    if (folder / "last.pt").exists() or (folder / "last.previous.pt").exists():
+    if (folder / "config.json").exists():
         loop.resume(folder, quiet=True)
     else:
         loop.train(config, output=folder, quiet=True)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.train import loop, resume, train
+from compact_vit.train import loop, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
 from compact_vit.train.progress import Progress
 from compact_vit.train.run import RunFolder
@@ -36,7 +36,7 @@ STOPS = {
     "after an epoch": (Progress, "end_epoch", 2, 2),
     "within an epoch": (Progress, "advance", 3 * 3 + 2, 3),
     "before the line of an epoch": (RunFolder, "append_metrics", 3, 2),
-    "after the line, before the checkpoint": (loop, "save_checkpoint", 3, 2),
+    "after the line, before the checkpoint": (save, "save_checkpoint", 3, 2),
     "before the summary": (RunFolder, "write_json", 2, 4),
 }
 
@@ -129,8 +129,10 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     first = next((picture_folder / "train" / "red").iterdir())
     shutil.copy(first, first.with_name(f"again{first.suffix}"))
     refused("the data set has changed .* training pictures, and now has 3 and")
+    shutil.copy(first, first.with_name(f"again{first.suffix}")).unlink()
     (run / "last.pt").unlink()
     (run / "last.previous.pt").unlink()
+    (run / "metrics.jsonl").write_text("{}\n" * 2)  # two epochs were done
     refused("no checkpoint at")
     (run / "config.json").unlink()
     refused("is not the folder of a run")
