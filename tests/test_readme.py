@@ -57,7 +57,7 @@ def test_commands_on_a_run(tmp_path, monkeypatch, capsys) -> None:
     assert main(["train", "--epochs", "1", "--output", "RUN", "--quiet"]) == 0
     to_pil_image((load_digits().images[0] * 255 / 16).round().astype("uint8")).save("picture.png")
     on_a_run = [line.split()[2:] for line in COMMANDS if " RUN" in line]
-    assert len(on_a_run) == 3
+    assert len(on_a_run) == 8
     for module, *words in on_a_run:
         capsys.readouterr()
         assert main([module.removeprefix("compact_vit."), *words]) == 0
@@ -70,6 +70,18 @@ def test_report_commands(words, capsys) -> None:
 
     assert main(words) == 0
     assert "cct_6_3x1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["plot", "score", "suggest"])
+def test_commands_without_a_run(program, tmp_path, monkeypatch, capsys) -> None:
+    from compact_vit.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    words = [line for line in commands(program) if "RUN" not in line]
+    assert words
+    for line in words:
+        assert main([program, *line]) == 0
+        assert capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", commands("bench"))

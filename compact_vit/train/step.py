@@ -32,7 +32,7 @@ def train_step(
         state.scaler.scale(loss * (len(part) / len(x))).backward()
         labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
         right = (logits.argmax(dim=1) == labels).sum()
-        seen = torch.tensor(float(len(part)), device=x.device)
+        seen = torch.full((), float(len(part)), device=x.device)
         figures += torch.stack((loss.detach() * len(part), right.float(), seen))
     norm = _update(state, config)
     broken = ~(figures[0] + norm).isfinite()

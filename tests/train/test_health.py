@@ -61,6 +61,7 @@ def test_the_weights_are_those_before_the_bad_step(tiny, tmp_path, monkeypatch) 
     assert figures.tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_an_optimiser_that_cannot_be_told_is_not_called(tiny, tmp_path, monkeypatch) -> None:
     from compact_vit.train import state
 
