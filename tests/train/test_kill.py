@@ -13,30 +13,15 @@ import signal
 from pathlib import Path
 
 from compact_vit.train import loop, train
-from compact_vit.train.config import TrainConfig
 from compact_vit.train.run import RunFolder
 
 KILLS = 32
 
 
-def go_on(config: TrainConfig, output: str, started) -> None:
-    """The child: begin, or resume what is there."""
-    import torch
-
-    torch.set_num_threads(1)
-    loop.SAVE_SECONDS = -1.0
-    loop.write_curves = lambda path, history, config: path.touch()
-    started.set()
-    folder = Path(output)
-    if (folder / "config.json").exists():
-        loop.resume(folder, quiet=True)
-    else:
-        loop.train(config, output=folder, quiet=True)
-
-
 def test_killed_and_resumed(everything, tmp_path, monkeypatch, assert_same_run) -> None:
     import torch
 
+    monkeypatch.syspath_prepend(Path(__file__).parent)  # where the children look, too
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,6 +44,8 @@ def test_killed_and_resumed(everything, tmp_path, monkeypatch, assert_same_run) 
 
 def killed_until_done(config, output: Path, draw: random.Random, longest: float) -> int:
     """Start the run again and again, each time killing it after a while; how often it took."""
+    from going_on import go_on
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["compact_vit.train.loop", "torch._dynamo"])
     kills = 0
