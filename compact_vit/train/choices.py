@@ -20,9 +20,9 @@ from .metrics import autocast
 #: Compiling takes a minute or two; steps from which a GPU gets them back.
 LONG_ENOUGH = 5_000
 
-#: The largest block, in bytes, that the C library of Linux keeps for reuse. What is larger is
-#: returned at once, and the next batch pays for touching new pages.
-REUSED = 32 * 2**20
+#: Bytes from which the C library of Linux returns a freed block to the system at once, so that the
+#: next batch pays for touching new pages; smaller ones it keeps for reuse.
+RETURNED = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> i
     parts = 1
     if device.type == "cpu":
         largest = 4 * batch_size * largest_activation(model)  # bytes in float32
-        while largest / parts > REUSED and 2 * parts <= batch_size:
+        while largest / parts >= RETURNED and 2 * parts <= batch_size:
             parts *= 2
     return parts
 

@@ -119,7 +119,7 @@ def test_the_largest_activation_is_the_largest(name) -> None:
 def test_parts_by_hand() -> None:
     """CCT-6/3x1's convolution gives 256 channels of 32 x 32: 1 MiB a picture in float32."""
     config = config_from_name("cct_6_3x1")
-    assert [choose_parts(config, n, CPU) for n in (1, 16, 32, 33, 128)] == [1, 1, 1, 2, 4]
+    assert [choose_parts(config, n, CPU) for n in (1, 16, 31, 32, 128)] == [1, 1, 1, 2, 8]
     assert choose_parts(config, 128, CUDA) == 1
     large = config_from_name("cct_14_7x2", img_size=1024)
     assert choose_parts(large, 3, CPU) == 2  # never parts of nothing
