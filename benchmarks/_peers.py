@@ -237,12 +237,12 @@ def _compare_all(args: argparse.Namespace, make_call: MakeCall, device: torch.de
 
     The ratio is taken turn by turn, so that what slows a turn slows both.
     """
-    from compact_vit.models.zoo import list_models
+    from compact_vit.models.config import named_models
 
     columns = "".join(f"{title:>11}" for title in ("here", "published", "ratio", "min", "max"))
     print(f"\n{'ms a batch':<16}{columns}{'n':>4}")
     slower = []
-    for model in list_models():
+    for model in named_models():
         calls = [build_call(n, args, make_call, device, model)[0] for n in (OURS, PUBLISHED)]
         here, there = seconds_in_turns(calls, rounds=args.rounds, device=device)
         ratio = Spread.of(b / a for a, b in zip(here, there, strict=True))

@@ -21,8 +21,8 @@ from .data.catalog import DATASETS
 from .errors import UsageError
 from .layers import PositionalEmbedding
 from .models.compact import CompactTransformer
-from .models.config import config_from_name
-from .models.zoo import create_model, list_models
+from .models.config import config_from_name, named_models
+from .models.zoo import create_model
 
 #: timm's name of a keyword -> ours
 _KEYWORDS = {
@@ -50,7 +50,7 @@ def _default_cfg(name: str) -> dict[str, Any]:
     return cfg
 
 
-default_cfgs = generate_default_cfgs({name: _default_cfg(name) for name in list_models()})
+default_cfgs = generate_default_cfgs({name: _default_cfg(name) for name in named_models()})
 
 
 def _entrypoint(name: str) -> Callable[..., Any]:
@@ -77,5 +77,5 @@ def _entrypoint(name: str) -> Callable[..., Any]:
 
 # resizing positions depends on the picture's size, which a traced graph does not know
 register_notrace_module(PositionalEmbedding)
-for _name in list_models():
+for _name in named_models():
     globals()[_name] = register_model(_entrypoint(_name))  # timm warns where a name was taken

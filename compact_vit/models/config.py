@@ -27,8 +27,10 @@ SIZES = {
 _SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
 
 _NAME = re.compile(
-    r"(?P<family>vit_lite|vit|cvt|cct)_(?P<depth>\d+)_(?P<kernel>\d+)(?:x(?P<convs>\d+))?"
-    r"(?:_(?P<size>\d+))?(?P<sine>_sine)?(?:_(?P<classes>c100|c10|fl))?"
+    r"(?P<family>vit_lite|vit|cvt|cct)_(?P<depth>#)_(?P<kernel>#)(?:x(?P<convs>#))?"
+    r"(?:_(?P<size>#))?(?P<sine>_sine)?(?:_(?P<classes>c100|c10|fl))?".replace(
+        "#", "0|[1-9][0-9]{0,3}"
+    )
 )
 
 
@@ -133,6 +135,8 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
     option of None stands for the name's own value. Raises ``UsageError`` for a name outside the
     grammar and for an unknown or impossible option.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"model must be a name, got {name!r}")
     match = _NAME.fullmatch(name)
     if match is None or (match["convs"] is None) == (match["family"] == "cct"):
         raise unknown("model", name, named_models(), "vit_lite_L_P, cvt_L_P or cct_L_PxC")

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from .compact import CompactTransformer
-from .config import config_from_name, named_models
+from .config import ModelConfig, config_from_name
+from .names import all_models, config_of
+
+if TYPE_CHECKING:
+    from ..baselines import Baseline, BaselineConfig
+
+    #: What ``create_model`` builds; for annotations.
+    AnyModel = CompactTransformer | Baseline
 
 
 class Builder(Protocol):
@@ -29,19 +36,52 @@ class Builder(Protocol):
     ) -> CompactTransformer: ...
 
 
-def create_model(name: str, **options: Any) -> CompactTransformer:
-    """Build a compact transformer by any well-formed name, listed or not: ``cct_6_5x3``.
+@overload
+def create_model(
+    name: str, *, positional_embedding: str | None, **options: Any
+) -> CompactTransformer: ...
 
-    ``options`` are the fields of ``ModelConfig``; None stands for the name's own value. Raises
+
+@overload
+def create_model(name: str, **options: Any) -> AnyModel: ...
+
+
+def create_model(name: str, **options: Any) -> AnyModel:
+    """Build any model by its name, listed or not: ``cct_6_5x3``, ``resnet_38_cifar``, ``rn_4``.
+
+    ``options`` are the fields of its configuration: ``ModelConfig`` of the compact transformers,
+    in ``compact_vit.baselines`` those of the others. None stands for the name's own value. Raises
     ``UsageError`` naming the nearest right model or option.
     """
-    return CompactTransformer(config_from_name(name, **options))
+    return model_of(config_of(name, **options))
+
+
+def model_of(config: ModelConfig | BaselineConfig) -> AnyModel:
+    """Build the model that ``config`` describes."""
+    if isinstance(config, ModelConfig):
+        return CompactTransformer(config)
+    from ..baselines import Baseline
+
+    return Baseline(config)
 
 
 def list_models(filter: str | Sequence[str] = "*") -> list[str]:
-    """The named members that match a glob, or any of several: ``list_models("cct_*")``."""
+    """The named members that match a glob, or any of several: ``list_models("cct_*")``.
+
+    A glob that begins with ``timm/`` finds timm's models, which no other does.
+    """
     patterns = [filter] if isinstance(filter, str) else filter
-    return [n for n in named_models() if any(fnmatch.fnmatchcase(n, p) for p in patterns)]
+    names = all_models()
+    if any(pattern.startswith("timm/") for pattern in patterns):
+        import timm
+
+        names += [f"timm/{name}" for name in timm.list_models()]
+    return [n for n in names if any(_matches(n, p) for p in patterns)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    foreign = name.startswith("timm/") and not pattern.startswith("timm/")
+    return fnmatch.fnmatchcase(name, pattern) and not foreign
 
 
 def _builder(name: str) -> Builder:

@@ -13,6 +13,7 @@ import torch
 import compact_vit
 from compact_vit import ModelConfig, UsageError, cct_6_3x1, create_model, list_models
 from compact_vit.models import config_from_name
+from compact_vit.models.config import named_models
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,8 @@ def test_a_configuration_is_made_again_from_its_fields() -> None:
 
 def test_list_models() -> None:
     names = list_models()
-    assert len(names) == len(set(names)) == 15 + 15 + 18
+    assert len(names) == len(set(names))
+    assert names[: 15 + 15 + 18] == named_models()
     assert list_models("cct_*") == [n for n in names if n.startswith("cct_")]
     assert list_models(["cvt_6_*", "*_7x2"]) == [
         "cvt_6_4",
@@ -148,10 +150,10 @@ def test_list_models() -> None:
         "cvt_6_16",
         *(f"cct_{depth}_7x2" for depth in (2, 4, 6, 7, 8, 14)),
     ]
-    assert list_models("resnet*") == []
+    assert list_models("resnet18*") == []
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", named_models())
 def test_every_named_member_has_its_builder(name: str) -> None:
     builder = getattr(compact_vit, name)
     assert builder.__name__ == name

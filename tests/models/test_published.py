@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from compact_vit import create_model, list_models, load_reference_state_dict
+from compact_vit import create_model, load_reference_state_dict
 from compact_vit.layers import sine_positions
 from compact_vit.models import CompactTransformer
+from compact_vit.models.config import named_models
 
 CASES = json.loads((Path(__file__).parents[1] / "golden" / "golden.json").read_text())["cases"]
 
@@ -163,7 +164,7 @@ def by_the_formula(name: str, side: int, classes: int) -> tuple[int, int]:
     return without + (tokens + (family == "vit_lite")) * width, without
 
 
-@pytest.mark.parametrize("name", [*list_models(), "cct_6_5x3", "cct_7_3x4", "cvt_14_4"])
+@pytest.mark.parametrize("name", [*named_models(), "cct_6_5x3", "cct_7_3x4", "cvt_14_4"])
 def test_counts_of_every_member_by_the_formula(name: str) -> None:
     for side, classes in ((32, 100), (64, 0)):
         got = counts(meta_model(name, img_size=side, num_classes=classes))

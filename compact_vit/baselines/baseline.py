@@ -1,0 +1,100 @@
+"""Any baseline from its configuration, with the methods that timm's models have.
+
+Letters: B batch, C channels, H x W pixels, F features, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .blocks import initialise
+from .bodies import Body, cifar_resnet_body, conv_body, mlp_body, residual_encoder_body
+from .config import (
+    BaselineConfig,
+    CifarResNetConfig,
+    ConvConfig,
+    MLPConfig,
+    ResidualEncoderConfig,
+    TimmConfig,
+)
+
+
+def build_body(config: BaselineConfig) -> Body:
+    """All before the last linear map, ``[B, C, H, W] -> [B, F]``, initialised; and F."""
+    if isinstance(config, TimmConfig):
+        from .pretrained import timm_body
+
+        return timm_body(config)  # timm initialises its own
+    if isinstance(config, MLPConfig):
+        body, features = mlp_body(config)
+    elif isinstance(config, ResidualEncoderConfig):
+        body, features = residual_encoder_body(config)
+    elif isinstance(config, ConvConfig):
+        body, features = conv_body(config)
+    else:
+        assert isinstance(config, CifarResNetConfig)
+        body, features = cifar_resnet_body(config)
+    initialise(body, config.activation)
+    return body, features
+
+
+class Baseline(nn.Module):
+    """A body that its configuration describes and a linear classifier: ``[B, C, H, W] -> [B, K]``.
+
+    Pictures of another size than ``config.img_size`` are a ``UsageError``, but for configurations
+    of ``any_size``.
+    """
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.in_chans = config.in_chans
+        self.body, self.num_features = build_body(config)
+        self.reset_classifier(config.num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """What the classifier is given: ``[B, C, H, W] -> [B, F]``."""
+        config = self.config
+        if not config.any_size and tuple(x.shape[-2:]) != config.height_width:
+            (height, width), got = config.height_width, "x".join(map(str, x.shape[-2:]))
+            raise UsageError(
+                f"the model was built for pictures of {height}x{width} pixels, got {got}: "
+                "build it with that img_size"
+            )
+        if not isinstance(config, MLPConfig):
+            # faster convolutions and pools
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.body(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features ``[B, F]`` to logits ``[B, K]``, or as they are."""
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.forward_features(x))
+
+    def get_classifier(self) -> nn.Module:
+        """The last linear map, or an identity when there are no classes."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Give the model a new classifier; 0 classes leave the features ``[B, F]``."""
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        initialise(self.head, "linear")
+        parameter = next(self.body.parameters(), None)
+        if parameter is not None:
+            self.head.to(parameter.device, parameter.dtype)
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters of two and more dimensions that take no decay: those that timm's model names.
+
+        Of the other baselines none, beyond what has one dimension.
+        """
+        named: set[str] = set()
+        for prefix, module in self.named_modules():
+            if module is not self and hasattr(module, "no_weight_decay"):
+                named |= {f"{prefix}.{name}" for name in module.no_weight_decay()}
+        return named & {name for name, _ in self.named_parameters()}

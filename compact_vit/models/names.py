@@ -1,0 +1,40 @@
+"""Every model by its name, compact transformer or baseline. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError, unknown
+from .config import ModelConfig, config_from_name, named_models
+
+if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
+
+#: What is certainly meant for a compact transformer.
+_COMPACT = re.compile(r"(vit_lite|vit|cvt|cct)_\d.*", re.DOTALL)
+
+
+def all_models() -> list[str]:
+    """The members that are listed: the compact transformers, then the baselines."""
+    from ..baselines.names import named_baselines
+
+    return named_models() + named_baselines()
+
+
+def config_of(name: str, **options: Any) -> ModelConfig | BaselineConfig:
+    """The configuration of any well-formed name, as ``config_from_name`` of its room has it.
+
+    An option of None stands for the name's own value. Raises ``UsageError`` naming the nearest
+    right model or option.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"model must be a name, got {name!r}")
+    if _COMPACT.fullmatch(name):
+        return config_from_name(name, **options)
+    from ..baselines import names
+
+    if not names.is_baseline(name):
+        forms = ", ".join(("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", *names.FORMS))
+        raise unknown("model", name, all_models(), f"{forms} or one of list_models()")
+    return names.config_from_name(name, **options)

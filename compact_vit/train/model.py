@@ -1,0 +1,42 @@
+"""The model that a configuration asks for, compact transformer or baseline. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..models.config import ModelConfig
+from ..models.names import config_of
+
+if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
+    from .config import TrainConfig
+
+#: Fields of a training that mean something for the compact transformers alone.
+OF_TRANSFORMERS = ("positional_embedding", "residual", "attention_dropout", "drop_path")
+
+#: Fields that a model takes, where they are not None.
+_OF_MODELS = ("img_size", "dropout", *OF_TRANSFORMERS)
+
+
+def is_transformer(model: str) -> bool:
+    """Whether ``model`` names a compact transformer; ``UsageError`` if it names nothing."""
+    return isinstance(config_of(model), ModelConfig)
+
+
+def model_config(
+    config: TrainConfig,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    *,
+    fetch: bool = True,
+) -> ModelConfig | BaselineConfig:
+    """What ``config.model`` is made of, for pictures of ``in_chans`` channels in ``num_classes``.
+
+    Without ``fetch`` it asks for no pretrained weights: those of a run are coming.
+    """
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_chans}
+    options |= {n: getattr(config, n) for n in _OF_MODELS if getattr(config, n) is not None}
+    options |= config.model_options
+    if not fetch and "pretrained" in options:
+        options["pretrained"] = False
+    return config_of(config.model, **options)
