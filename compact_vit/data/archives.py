@@ -20,6 +20,7 @@ import torch
 
 from ..errors import UsageError
 from .catalog import DatasetInfo
+from .decoding import BadPicturesError
 from .packing import PictureFile, pack
 from .pictures import DataSplits, Pictures, resize
 
@@ -95,6 +96,9 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
     unpack = download or all(archive.intact() for archive in archives)
     try:
         return source.read(kind, root, size, unpack)
+    except BadPicturesError as error:
+        folder = os.path.dirname(error.found[0][0])
+        raise UsageError(f"{info.title}: {error}: delete {folder} and run again") from None
     except UsageError:
         raise
     except Exception as error:  # unpickling, unzipping, parsing: damage has no common class

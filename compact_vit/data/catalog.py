@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ..errors import unknown
 
+#: what may be done about a file in a folder that is no readable picture
+ON_BAD_PICTURE = ("refuse", "skip")
+
 
 @dataclass(frozen=True)
 class DatasetInfo:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
-from .catalog import DatasetInfo, dataset_info
+from ..errors import UsageError, unknown
+from .catalog import ON_BAD_PICTURE, DatasetInfo, dataset_info
 from .pictures import DataSplits, Pictures, channel_sums, height_width, resize, statistics
 
 __all__ = ["DataSplits", "Pictures", "load_dataset", "stratified_split"]
@@ -28,15 +28,19 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     img_size: int | tuple[int, int] | None = None,
     download: bool = True,
+    on_bad_picture: str = "refuse",
 ) -> DataSplits:
     """Load a data set of the catalogue, its pictures resized to ``img_size`` (pixels).
 
     ``img_size`` is a side or (height, width); None is the data set's own default. ``data_dir``
     holds the pictures of ``folder`` and the archives of the others (None: ``$COMPACT_VIT_DATA``,
     else ``~/.cache/compact_vit/data``); ``digits`` needs none. An archive that is not there is
-    downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged.
+    downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged; with
+    ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is no readable picture.
     """
     info = dataset_info(name)
+    if on_bad_picture not in ON_BAD_PICTURE:
+        raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
     size = height_width(info.img_size if img_size is None else img_size)
     if name == "digits":
         splits = _digits(size)
@@ -48,7 +52,7 @@ def load_dataset(
                 "data set 'folder': wanted --data-dir, a folder with train/<class>/ and"
                 " test/<class>/ or val/<class>/ in it, got none"
             )
-        splits = load_folder(data_dir, size)
+        splits = load_folder(data_dir, size, skip=on_bad_picture == "skip")
     else:
         from .archives import load_archive
 

@@ -7,11 +7,15 @@ Letters: N pictures, H and W the height and width.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +28,27 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.uint8]]
 
+#: what is read, told by a file's content; others of PIL's run programs (EPS) or know no mark (TGA)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+#: a picture that declares more pixels, half a GiB of them, is taken for a decompression bomb
+MOST_PIXELS = 1 << 27
+#: bad pictures that an error names
+_NAMED = 3
+
+
+class BadPicturesError(UsageError):
+    """Files that are no readable pictures: a path and a reason each, ``found`` among ``total``."""
+
+    def __init__(self, found: Sequence[tuple[str, str]], total: int, then: str = "") -> None:
+        if len(found) == 1:
+            told = f"cannot read the picture {printable(found[0][0])}: {found[0][1]}"
+        else:
+            first = ", ".join(f"{printable(path)} ({why})" for path, why in found[:_NAMED])
+            more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+            told = f"cannot read {len(found):,} of {total:,} pictures: {first}{more}"
+        super().__init__(f"{told}: {then}" if then else told)
+        self.found, self.total = found, total
+
 
 def usable_cores() -> int:
     """The cores this process may run on, which a container or a scheduler may have limited."""
@@ -32,44 +57,142 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def printable(name: str) -> str:
+    """``name`` on one line that any UTF-8 stream takes: what breaks it (``\\n``, bytes) escaped."""
+    breaking = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, separators of lines
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in breaking else c for c in name)
+
+
+# --- one picture
+
+
 def read_picture(path: str, height: int, width: int) -> Array:
-    """The picture in ``path`` as ``uint8 [H,W,3]``, upright, scaled to cover and cropped."""
+    """The picture in ``path`` as ``uint8 [H,W,3]``, upright, scaled to cover and cropped.
+
+    The file's content tells its kind, not its name. Pixels become 8-bit RGB: what is transparent
+    lies on white, as on a page; CMYK by complements, without colour profiles; of 16 bits the
+    upper 8; of an animation the first picture. ``UsageError`` for anything else.
+    """
+    try:
+        with without_remarks():
+            return _decoded(path, height, width)
+    except FileNotFoundError:
+        raise UsageError(
+            f"no picture at {printable(path)}: give the path of a picture file"
+        ) from None
+    except Exception as error:  # what a damaged picture raises differs by format
+        raise _unreadable(path, error) from None
+
+
+def decode_into(array: Array, start: int, paths: Sequence[str]) -> list[tuple[int, str]]:
+    """Decode ``paths`` into the rows of ``array`` [N,3,H,W] from ``start`` on, as ``read_picture``.
+
+    The answer is the rows whose files are no readable pictures, left as they were, and why.
+    ``UsageError`` at once where the system is the trouble: the picture itself may be whole.
+    """
+    height, width = array.shape[2:]
+    bad = []
+    for row, path in enumerate(paths, start):
+        try:
+            array[row] = _decoded(path, height, width).transpose(2, 0, 1)  # [H,W,3] -> [3,H,W]
+        except Exception as error:
+            if isinstance(error, MemoryError) or (
+                # an invalid argument is a place that a damaged file points to
+                isinstance(error, OSError)
+                and error.errno not in (None, errno.ENOENT, errno.ELOOP, errno.EINVAL)
+            ):
+                raise _unreadable(path, error) from None
+            bad.append((row, _reason(path, error)))
+    return bad
+
+
+@contextlib.contextmanager
+def without_remarks() -> Iterator[None]:
+    """Keep to itself what PIL remarks on pictures that it reads; entered by one thread at a time"""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _decoded(path: str, height: int, width: int) -> Array:
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as opened:
-            side = 2 * max(height, width)
-            opened.draft(None, (side, side))  # large JPEGs decode at a half, quarter or eighth
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise ValueError(_kind(path, found.st_mode))
+    if not found.st_size:
+        raise ValueError("it is empty")
+    with Image.open(path, formats=FORMATS) as opened:
+        pixels = opened.width * opened.height
+        if not pixels:
+            raise ValueError("it has no pixels")
+        if pixels > MOST_PIXELS:
+            raise Image.DecompressionBombError
+        side = 2 * max(height, width)
+        opened.draft(None, (side, side))  # large JPEGs decode at a half, quarter or eighth
+        opened.load()
+        try:
             ImageOps.exif_transpose(opened, in_place=True)
-            image = _rgb(opened)
-            if image.size != (width, height):
-                image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-            return np.asarray(image)
-    except FileNotFoundError:
-        raise UsageError(f"no picture at {path}: give the path of a picture file") from None
-    except Exception as error:  # what a damaged picture raises differs by format
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"cannot read the picture {path}: {reason}") from None
+        except MemoryError:
+            raise
+        except Exception:  # an orientation that cannot be read is none
+            pass
+        image = _eight_bits(opened)
+        if image.size != (width, height):  # colours are weighted by how opaque they are
+            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        if image.mode.endswith("A"):
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _rgb(image: Image) -> Image:
+def _kind(path: str, mode: int) -> str:
+    """What is at ``path`` where a file should be."""
+    if not stat.S_ISDIR(mode):
+        return "a pipe or a device"
+    if not os.path.islink(path):
+        return "a folder"
+    around = os.path.realpath(os.path.dirname(path)) + os.sep
+    circle = around.startswith(os.path.join(os.path.realpath(path), ""))
+    return "a link to a folder around it" if circle else "a link to a folder"
+
+
+def _eight_bits(image: Image) -> Image:
+    """``image`` as L or RGB, or LA or RGBA if some of it is transparent: 8 bits a channel."""
     from PIL import Image as Images
 
     if image.mode.startswith("I"):  # 16 bits: a plain conversion would cut at 255
-        values = np.asarray(image).astype(np.int64) >> 8
-        return Images.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"its values go from {values.min()} to {values.max()}, wanted 8 or 16 bits"
+            )
+        image = Images.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers, wanted 8 or 16 bits")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    if "transparency" in image.info or image.mode == "PA":
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
 
 
-def decode_into(array: Array, start: int, paths: Sequence[str]) -> None:
-    """Decode ``paths`` into the rows of ``array`` [N,3,H,W] from ``start`` on."""
-    height, width = array.shape[2:]
-    for row, path in enumerate(paths, start):
-        array[row] = read_picture(path, height, width).transpose(2, 0, 1)
+def _reason(path: str, error: Exception) -> str:
+    """Why the file at ``path`` is no picture, in a few words on one line."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, FileNotFoundError):
+        return "a link to nowhere" if os.path.islink(path) else "it is gone"
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    if isinstance(error, UnidentifiedImageError):
+        return f"no whole {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it declares more than {MOST_PIXELS:,} pixels"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(reason.split()))[:200] or type(error).__name__
+
+
+def _unreadable(path: str, error: Exception) -> UsageError:
+    return UsageError(f"cannot read the picture {printable(path)}: {_reason(path, error)}")
 
 
 # --- decoding in another process: a line of JSON asks, a line of JSON answers
@@ -100,7 +223,7 @@ class Decoder:
         with contextlib.suppress(BrokenPipeError):  # a request that it did not live to read
             self._process.__exit__(None, None, None)  # closes its input, at which it ends; waits
 
-    def decode(self, start: int, paths: Sequence[str]) -> None:
+    def decode(self, start: int, paths: Sequence[str]) -> list[tuple[int, str]]:
         """What ``decode_into`` does; ``UsageError`` too when the process is killed over it."""
         asked, answers = self._process.stdin, self._process.stdout
         assert asked is not None
@@ -108,16 +231,18 @@ class Decoder:
         try:
             asked.write(json.dumps([start, *paths]).encode() + b"\n")
             asked.flush()
-            answer = answers.readline()
+            line = answers.readline()
         except BrokenPipeError:
-            answer = b""
-        if not answer:
+            line = b""
+        if not line:
             raise UsageError(
-                f"cannot read the pictures {paths[0]} to {paths[-1]}: the process that decoded"
-                f" them ended with status {self._process.wait()}"
+                f"cannot read the pictures {printable(paths[0])} to {printable(paths[-1])}: the"
+                f" process that decoded them ended with status {self._process.wait()}"
             )
-        if problem := json.loads(answer):
-            raise UsageError(problem)
+        answer = json.loads(line)
+        if isinstance(answer, str):
+            raise UsageError(answer)
+        return [(row, reason) for row, reason in answer]
 
 
 def serve() -> None:
@@ -125,14 +250,15 @@ def serve() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints is not an answer
     array: Array = np.load(sys.argv[1], mmap_mode="r+")
-    for line in sys.stdin.buffer:
-        start, *paths = json.loads(line)
-        problem = None
-        try:
-            decode_into(array, start, paths)
-        except UsageError as error:
-            problem = str(error)
-        try:
-            os.write(answers, json.dumps(problem).encode() + b"\n")
-        except BrokenPipeError:  # the parent was killed
-            return
+    with without_remarks():
+        for line in sys.stdin.buffer:
+            start, *paths = json.loads(line)
+            answer: list[tuple[int, str]] | str
+            try:
+                answer = decode_into(array, start, paths)
+            except UsageError as error:
+                answer = str(error)
+            try:
+                os.write(answers, json.dumps(answer).encode() + b"\n")
+            except BrokenPipeError:  # the parent was killed
+                return

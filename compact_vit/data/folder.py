@@ -2,66 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
 from ..errors import UsageError, nearest
-from .packing import PictureFile, pack
+from .decoding import FORMATS, BadPicturesError, printable
+from .packing import Packed, PictureFile, pack
 from .pictures import DataSplits, Pictures
 
-#: endings of the files that are read, in lower or upper case
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+_log = logging.getLogger(__name__)
+
+#: what desktops leave in folders, besides hidden files
+_STRAYS = ("thumbs.db", "desktop.ini")
+#: where a file or folder lies, whatever it is called
+_Place = tuple[int, int]
 
 
-def load_folder(data_dir: str | os.PathLike[str], size: tuple[int, int]) -> DataSplits:
+def load_folder(
+    data_dir: str | os.PathLike[str], size: tuple[int, int], *, skip: bool = False
+) -> DataSplits:
     """Load ``train/<class>/`` and ``test/<class>/`` or ``val/<class>/`` as pictures of ``size``.
 
     ``size`` is (height, width) in pixels: the shorter side is scaled to it, the centre kept. With
     both ``test`` and ``val`` the latter is the validation part; alone it tests. The classes are
-    the folders of ``train``, sorted by name; pictures may lie in folders within. Hidden files and
-    files of other kinds are passed over. Statistics are those of the training pictures.
-    ``UsageError`` for a folder that is missing, empty or of an unknown class.
+    the folders of ``train``, sorted by name, what cannot be printed of it escaped; pictures may
+    lie in folders within and behind links. Statistics are those of the training pictures.
+
+    Every file in a class folder counts as a picture, whatever its name, but for hidden ones and
+    those of desktops (``Thumbs.db``): a picture left out for its ending would be missed by nobody.
+    Those that are no readable pictures are refused together, before anything is trained; with
+    ``skip`` they are left out, counted in ``skipped`` and named in a warning. ``UsageError`` too
+    for a folder that is missing, unreadable, empty, or of a class that ``train`` does not have;
+    a warning for classes that are not tested.
     """
     root = Path(data_dir).expanduser()
     try:
         folders = _parts(root)
-        classes = _classes(folders["train"])
-        found = {part: _pictures(folder, classes) for part, folder in folders.items()}
+        names = _classes(folders["train"])
+        found = {part: _pictures(folder, names) for part, folder in folders.items()}
     except OSError as error:
-        raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
-    packs = {
-        part: pack(
-            files, size, f"{root.name}/{folders[part].name}", os.path.realpath(folders[part])
-        )
-        for part, (files, _) in found.items()
-    }
+        raise UsageError(
+            f"cannot read {printable(str(error.filename))}: {error.strerror}"
+        ) from None
+    files = {part: inside for part, (inside, _) in found.items()}
+    packs = _packs(root, folders, files, size, skip)
     loaded = {
-        part: Pictures(packs[part].images, torch.tensor(labels))
+        part: _labelled(folders[part], packs[part], labels, names)
         for part, (_, labels) in found.items()
     }
+    bad = [
+        (files[part][row].path, reason)
+        for part, packed in packs.items()
+        for row, reason in packed.bad.items()
+    ]
+    if bad:
+        total = sum(map(len, files.values()))
+        _log.warning("warning: %s", BadPicturesError(bad, total, "left out"))
     return DataSplits(
         train=loaded["train"],
         test=loaded["test"],
         val=loaded.get("val"),
-        classes=classes,
+        classes=tuple(map(printable, names)),
         mean=packs["train"].mean,
         std=packs["train"].std,
+        skipped=len(bad),
     )
+
+
+# --- which files there are
 
 
 def _parts(root: Path) -> dict[str, Path]:
     """The folders that train, test and, if there is one apart, validate."""
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
-        raise UsageError(f"data folder {root} {problem}: wanted one with train/ and test/ in it")
+        raise UsageError(
+            f"data folder {_shown(root)} {problem}: wanted one with train/ and test/ in it"
+        )
     here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
     if "train" not in here or len(here) < 2:
         wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
         others = _listed(f"{name}/" for name in _subfolders(root))
-        raise UsageError(f"data folder {root}: wanted {wanted} in it, found {others}")
+        raise UsageError(f"data folder {_shown(root)}: wanted {wanted} in it, found {others}")
     parts = {"train": root / "train", "test": root / ("test" if "test" in here else "val")}
     return parts | ({"val": root / "val"} if len(here) == 3 else {})
 
@@ -70,51 +97,129 @@ def _classes(train: Path) -> tuple[str, ...]:
     names = tuple(_subfolders(train))
     if len(names) < 2:
         raise UsageError(
-            f"{train}: wanted a folder for each of two or more classes, found {_listed(names)}"
+            f"{_shown(train)}: wanted a folder for each of two or more classes,"
+            f" found {_listed(names)}"
         )
     return names
 
 
 def _pictures(part: Path, classes: tuple[str, ...]) -> tuple[list[PictureFile], list[int]]:
-    """The pictures of one part, class by class, and their labels."""
+    """The files of one part, class by class, and their labels."""
     label_of = {name: label for label, name in enumerate(classes)}
+    above = [_place(os.stat(folder)) for folder in (part, *part.resolve().parents)]
     files: list[PictureFile] = []
     labels: list[int] = []
     for name in _subfolders(part):
         if name not in label_of:
             near = nearest(name, classes)
             hint = f"did you mean {near!r}?" if near else f"they are {_listed(classes)}"
-            raise UsageError(f"{part / name}: {name!r} is not a class of train/: {hint}")
-        inside = sorted(_walk(str(part / name), name))
+            raise UsageError(f"{_shown(part / name)}: {name!r} is not a class of train/: {hint}")
+        inside = sorted(_walk(str(part / name), name, above))
         if not inside:
-            kinds = " ".join(suffix[1:] for suffix in SUFFIXES)
-            raise UsageError(f"class folder {part / name}: wanted pictures ({kinds}), found none")
+            raise UsageError(
+                f"class folder {_shown(part / name)}: wanted pictures"
+                f" ({', '.join(FORMATS).lower().replace('jpeg', 'jpg')}), found none"
+            )
         files += inside
         labels += [label_of[name]] * len(inside)
     if not files:
-        raise UsageError(f"{part}: wanted a folder of pictures for each class, found none")
+        raise UsageError(f"{_shown(part)}: wanted a folder of pictures for each class, found none")
     return files, labels
 
 
-def _walk(folder: str, name: str) -> Iterator[PictureFile]:
-    """Every picture in ``folder`` and below; ``name`` is its path inside the part."""
+def _walk(folder: str, name: str, above: Iterable[_Place]) -> Iterator[PictureFile]:
+    """Every file in ``folder`` and below, ``name`` its path inside the part.
+
+    A link to one of the folders that it lies in counts as a file, which decoding refuses: to
+    follow it would not end.
+    """
+    left = [(folder, name, frozenset(above))]
+    while left:
+        path, name, around = left.pop()
+        try:
+            found = os.stat(path)
+        except OSError:
+            found = os.lstat(path)  # of a link to nowhere, which decoding refuses
+        if not stat.S_ISDIR(found.st_mode) or _place(found) in around:
+            yield PictureFile.of(path, name, found)
+            continue
+        around |= {_place(found)}
+        for inner in os.listdir(path):
+            if not inner.startswith(".") and inner.lower() not in _STRAYS:
+                left.append((os.path.join(path, inner), f"{name}/{inner}", around))
+
+
+def _subfolders(folder: Path) -> list[str]:
+    """The names of the folders in ``folder``, sorted; a link to nowhere may have been one."""
+    names = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            inner = f"{name}/{entry.name}"
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                raise UsageError(
+                    f"{printable(entry.path)} is a link to nowhere: repair or remove it"
+                )
             if entry.is_dir():
-                yield from _walk(entry.path, inner)
-            elif entry.name.lower().endswith(SUFFIXES):
-                yield PictureFile.of(entry.path, inner, entry.stat())
+                names.append(entry.name)
+    return sorted(names)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+def _place(found: os.stat_result) -> _Place:
+    return found.st_dev, found.st_ino
+
+
+# --- what is in them
+
+
+def _packs(
+    root: Path,
+    folders: dict[str, Path],
+    files: dict[str, list[PictureFile]],
+    size: tuple[int, int],
+    skip: bool,
+) -> dict[str, Packed]:
+    """The pictures of every part; all are looked at before any is refused."""
+    packs: dict[str, Packed] = {}
+    bad: list[tuple[str, str]] = []
+    for part, folder in folders.items():
+        title, source = f"{root.name}/{folder.name}", os.path.realpath(folder)
+        try:
+            packs[part] = pack(files[part], size, title, source, skip=skip)
+        except BadPicturesError as error:
+            bad += error.found
+    if bad:
+        then = "repair or remove what is bad"
+        if not skip:
+            then += ", or train with --on-bad-picture skip to leave it out"
+        raise BadPicturesError(bad, sum(map(len, files.values())), then)
+    return packs
+
+
+def _labelled(part: Path, packed: Packed, labels: list[int], classes: tuple[str, ...]) -> Pictures:
+    """The pictures of one part with the ``labels`` of its files, without those of the bad ones."""
+    good = [label for row, label in enumerate(labels) if row not in packed.bad]
+    for label in sorted(set(labels) - set(good)):
+        raise UsageError(
+            f"class folder {_shown(part / classes[label])}: wanted pictures, and none of its"
+            f" {labels.count(label):,} files is one that can be read: repair or remove it"
+        )
+    if absent := sorted(set(range(len(classes))) - set(good)):
+        _log.warning(
+            "warning: %s has no pictures of %s of the %s classes: %s",
+            _shown(part),
+            f"{len(absent):,}",
+            f"{len(classes):,}",
+            _listed(classes[label] for label in absent),
+        )
+    return Pictures(packed.images, torch.tensor(good))
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
-    shown = list(names)
+    shown = list(map(printable, names))
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return (", ".join(shown[:most]) + more) or "none"

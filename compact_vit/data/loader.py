@@ -36,6 +36,9 @@ class BatchLoader:
     3), in pinned memory for CUDA. A number above 0 makes any set stream; 0 gathers every batch
     when it is asked for. The batches are the same, whatever the number.
 
+    ``share`` (2, 8) is the third of eight processes: of every batch it yields the third eighth,
+    and all yield the whole if they draw the same order.
+
     ``memory()`` states what that takes. A mapped file is read through the system's page cache: a
     shuffled order costs what it costs in memory while the file is cached. Where there is no room
     to cache it, every picture of a batch is a read of its own, from anywhere on the disk, in whole
@@ -54,6 +57,7 @@ class BatchLoader:
         drop_last: bool = False,
         device: torch.device | str = "cpu",
         prefetch: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch_size: wanted 1 or more, got {batch_size}")
@@ -67,6 +71,7 @@ class BatchLoader:
         if shuffle and generator is None:
             raise ValueError("generator: wanted a torch.Generator to shuffle with, got None")
         self.batch_size = batch_size
+        self.rank, self.processes = share
         self.device = torch.device(device)
         self._generator = generator if shuffle else None
         self._streams = bool(prefetch) or not _fits(pictures.images, self.device)
@@ -103,13 +108,21 @@ class BatchLoader:
     def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         local = order.to(self._images.device)
         starts = range(self._position, self._length, self.batch_size)
-        spans = (local[start : min(start + self.batch_size, self._length)] for start in starts)
+        spans = (
+            self._share(local[start : min(start + self.batch_size, self._length)])
+            for start in starts
+        )
         for start, batch in zip(starts, self._ready(spans), strict=True):
             # counted before it is handed over: a checkpoint taken meanwhile goes on after it, with
             # batches that may be ready already but count only when their turn comes
             self._position = min(start + self.batch_size, self._length)
             yield batch
         self._order, self._position = None, 0
+
+    def _share(self, span: Tensor) -> Tensor:
+        """What of a batch ``span`` [B] is this process's."""
+        first, after = (len(span) * part // self.processes for part in (self.rank, self.rank + 1))
+        return span[first:after]
 
     def _ready(self, spans: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batch of every one of ``spans``, indices [B], on the device."""
@@ -172,7 +185,7 @@ class BatchLoader:
         mapped = images if is_mapped(self._images) else 0
         orders = 1 if self._images.device.type == "cpu" else 2  # as drawn, and on the device
         count = 2 + (self._ahead if self._streams else 0)
-        size = min(self.batch_size, self._length)
+        size = -(-min(self.batch_size, self._length) // self.processes)
         parts = [size * self._images[:1].nbytes, size * self._labels[:1].nbytes]
         if self._streams and self.device.type == "cuda":
             count += 1 + _COPIES

@@ -33,7 +33,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A loaded data set; ``mean`` and ``std`` per channel, of pictures scaled to 0..1."""
+    """A loaded data set; ``mean`` and ``std`` per channel, of pictures scaled to 0..1.
+
+    ``skipped`` files of its folder were no readable pictures, and left out.
+    """
 
     train: Pictures
     test: Pictures
@@ -41,6 +44,7 @@ class DataSplits:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    skipped: int = 0
 
 
 def height_width(img_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -63,12 +64,34 @@ def test_train_and_val_train(tiny_flowers102, monkeypatch):
     assert torch.equal(again.train.images, splits.train.images)
 
 
-def test_damaged_picture_is_named(tiny_flowers102):
+def test_damaged_pictures_are_named(tiny_flowers102):
+    """Only a folder's pictures can be skipped: here the archive has whole ones."""
     load_dataset("flowers102", data_dir=tiny_flowers102, img_size=8)
-    picture = tiny_flowers102 / "flowers-102" / "jpg" / "image_00004.jpg"
-    picture.write_bytes(picture.read_bytes()[:200])
-    with pytest.raises(UsageError, match=f"cannot read the picture {picture}"):
-        load_dataset("flowers102", data_dir=tiny_flowers102, img_size=8)
+    folder = tiny_flowers102 / "flowers-102" / "jpg"
+    for number in (4, 6):
+        path = folder / f"image_{number:05d}.jpg"
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UsageError) as caught:
+        load_dataset("flowers102", data_dir=tiny_flowers102, img_size=8, on_bad_picture="skip")
+    said = str(caught.value)
+    assert said.startswith(f"Oxford 102 Flowers: cannot read 2 of 7 pictures: {folder}/image_00004")
+    assert said.endswith(f": delete {folder} and run again")
+    shutil.rmtree(folder)
+    splits = load_dataset("flowers102", data_dir=tiny_flowers102, img_size=8)
+    assert (len(splits.train), len(splits.test)) == (5, 7)
+
+
+@pytest.mark.parametrize("name", ["102flowers.tgz", "imagelabels.mat", "setid.mat"])
+def test_wrong_checksums(tiny_flowers102, name):
+    archive = tiny_flowers102 / "flowers-102" / name
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 4
+    archive.write_bytes(data)
+    for download in (True, False):
+        with pytest.raises(UsageError) as caught:
+            load_dataset("flowers102", data_dir=tiny_flowers102, img_size=8, download=download)
+        assert f"{archive} is damaged or another file: its MD5 is" in str(caught.value)
+        assert "delete it, or replace it by http://127.0.0.1:9/" in str(caught.value)
 
 
 def test_missing_picture_is_damage(tiny_flowers102):

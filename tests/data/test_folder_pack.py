@@ -20,9 +20,9 @@ def decoded(monkeypatch) -> list[str]:
     seen: list[str] = []
     decode_into = packing.decode_into
 
-    def spy(array, start: int, paths: list[str]) -> None:
+    def spy(array, start: int, paths: list[str]) -> list[tuple[int, str]]:
         seen.extend(paths)
-        decode_into(array, start, paths)
+        return decode_into(array, start, paths)
 
     monkeypatch.setattr(packing, "decode_into", spy)
     return seen
@@ -97,10 +97,25 @@ def replace_by_another_shape(path) -> None:
     np.save(path, np.zeros((1, 2, 3), np.uint8))
 
 
+def change_statistics(path) -> None:
+    notes = path.with_suffix(".json")
+    notes.write_text(notes.read_text().replace("0.", "0.1", 1))
+
+
+def leave_something_out(path) -> None:
+    notes = path.with_suffix(".json")
+    notes.write_text(notes.read_text().replace('"bad": []', '"bad": [[0, "dull"]]'))
+
+
+def nest_without_end(path) -> None:
+    path.with_suffix(".json").write_text("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     "damage",
-    [truncate, flip_a_bit, empty, forget_statistics, lose_notes, replace_by_another_shape],
-)
+    [truncate, flip_a_bit, empty, forget_statistics, lose_notes, replace_by_another_shape,
+     change_statistics, leave_something_out, nest_without_end],
+)  # fmt: skip
 def test_damaged_pack_is_made_anew(picture_folder, cache, decoded, damage):
     load_dataset("folder", data_dir=picture_folder)
     whole = {path.name: path.read_bytes() for path in cache.iterdir()}

@@ -90,15 +90,35 @@ def test_few_pictures_start_no_process(files, started):
     assert not started
 
 
-def test_broken_pictures_are_named_the_first_of_them_first(files, cache, started):
-    for i in (90, 40):
+def test_broken_pictures_are_named_in_their_order(files, cache, started):
+    for i in (90, 7, 40):
         Path(files[i].path).write_bytes(b"no picture")
     with pytest.raises(UsageError) as caught:
         pack(files, SIZE, "test")
-    assert str(caught.value).startswith(f"cannot read the picture {files[40].path}: ")
-    assert len(str(caught.value).splitlines()) == 1
+    said = str(caught.value)
+    assert said.startswith("cannot read 3 of 100 pictures: ")
+    names = (r"\udcff 007.jpg", "040.png", "090.png")
+    places = [said.index(f"{name} (no whole JPEG") for name in names]
+    assert places == sorted(places)
+    assert len(said.splitlines()) == 1
     assert len(started) == 2
     assert all(process.returncode == 0 for process in started)
+    assert not contents(cache)
+
+
+def test_the_systems_trouble_ends_the_packing(files, cache, started, tmp_path, monkeypatch):
+    """A process hands it on: what the disk does not give may be whole, and is not left out."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import errno, PIL.Image\n"
+        "def fail(path, **_): raise OSError(errno.EIO, 'Input/output error', path)\n"
+        "PIL.Image.open = fail\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    with pytest.raises(UsageError) as caught:
+        pack(files, SIZE, "test", skip=True)
+    assert str(caught.value) == f"cannot read the picture {files[0].path}: Input/output error"
+    assert len(started) == 2
     assert not contents(cache)
 
 
@@ -110,7 +130,7 @@ def test_a_process_that_dies_is_not_waited_for(files, cache, started, monkeypatc
                 self._process.kill()
                 if while_it == "reads":  # nobody does, once it is gone
                     self._process.wait()
-            super().decode(start, paths)
+            return super().decode(start, paths)
 
     monkeypatch.setattr(packing, "Decoder", Mortal)
     with pytest.raises(UsageError, match=r"cannot read the pictures .* ended with status -9"):
@@ -181,11 +201,6 @@ def test_a_script_without_a_main_guard_packs(files, cache):
         check=True,
     )
     assert done.stdout.split() == [b"started", b"%d" % one_by_one(files).sum()]
-
-
-def test_decoding_imports_no_torch():
-    code = f"import sys; import {decoding.__name__}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)
 
 
 # --- what is kept, and what is not
