@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from compact_vit.cli import main as program
 from compact_vit.errors import UsageError
 from compact_vit.models.zoo import create_model
 from compact_vit.report import summarize
@@ -158,7 +157,10 @@ def test_latency_limits_what_was_measured(monkeypatch) -> None:
 def test_latency_is_really_measured(capsys) -> None:
     words = "--max-latency 60s --max-parameters 300k --img-size 16 --top 1"
     text = printed(capsys, words)
-    assert "latency ms" in text.splitlines()[0]
+    header, row, *_ = text.splitlines()
+    assert "latency ms" in header
+    *_, latency = row.split()
+    assert 0 < float(latency) < 60_000
     assert "latency of one picture in float32, measured here: " in text
 
 
@@ -261,8 +263,3 @@ def test_no_compiler_is_loaded_for_it() -> None:
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
-
-
-def test_it_is_a_program(capsys) -> None:
-    assert program(["suggest", "--max-parameters", "500k", "--top", "1"]) == 0
-    assert "cct_4_3x2" in capsys.readouterr().out

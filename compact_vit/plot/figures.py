@@ -22,6 +22,7 @@ from ..evaluate import (
     evaluate_run,
     open_split,
 )
+from ..models.compact import CompactTransformer
 from ..plots import (
     attention_maps,
     compare_curves,
@@ -36,8 +37,9 @@ from ..predict import read_for_model
 from ..train.config import TrainConfig
 from ..train.inputs import build_train_batch, load_splits
 from ..train.machine import pick_device
-from ..train.optim import build_optimizer, build_schedule
+from ..train.optim import build_optimizer
 from ..train.run import RunFolder, load_model
+from ..train.schedule import build_schedule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +59,7 @@ def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
     for run, path in zip(runs, paths, strict=True):
         if paths.count(path) > 1:
             raise UsageError(f"curves need every run once, got '{run}' twice")
-    read = [_history(run) for run in runs]
+    read = [history_of(run) for run in runs]
     if len(read) == 1:
         ((config, history),) = read
         title = f"{config.model} on {data_name(config)}"
@@ -153,6 +155,8 @@ def attention(
     where = pick_device(device)
     trained = load_model(run, checkpoint)
     model = trained.model.to(where)
+    if not isinstance(model, CompactTransformer):
+        raise UsageError(f"only transformers attend, got a run of {trained.config.model}")
     images = torch.cat([read_for_model(path, trained) for path in pictures])
     x = Normalize(trained.mean, trained.std)(images.to(where))
     with torch.no_grad():
@@ -176,10 +180,13 @@ def schedule(config: TrainConfig) -> Figure:
         optimizer.step()
         stepped.step()
     epochs = [step / steps_per_epoch for step in range(len(rates))]
-    return plot_schedule(epochs, rates, f"recipe {config.recipe} on {data_name(config)}")
+    title = f"{config.schedule}, recipe {config.recipe} on {data_name(config)}"
+    if config.schedule == "plateau":
+        title += "; as long as the validation loss falls"
+    return plot_schedule(epochs, rates, title)
 
 
-def _history(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
+def history_of(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
     """A run's configuration, and the lines of its ``metrics.jsonl`` so far."""
     folder = RunFolder.open(run)
     path = folder.path / "metrics.jsonl"

@@ -88,6 +88,8 @@ def plot_attention(
     ``maps`` are ``attention_maps``'s, ``[B, H, W]`` by name; ``captions`` stand above the B
     pictures.
     """
+    from matplotlib.ticker import FormatStrFormatter, MaxNLocator
+
     rows, columns = len(images), 1 + len(maps)
     shape = images.shape[2] / images.shape[3]  # of a picture, height over width
     figure = new_figure(0.6 + 2.3 * columns, 0.5 + (2.0 * shape + 0.35) * rows, title)
@@ -103,6 +105,9 @@ def plot_attention(
             )
             axes.set_title(name, fontsize=LABEL)
             bar = figure.colorbar(laid, ax=axes, shrink=0.85)
+            bar.locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+            bar.formatter = FormatStrFormatter("%.1f")  # all as wide, so that columns align
+            bar.update_ticks()
             bar.ax.tick_params(labelsize=TICK)
             bar.set_label("weight / mean weight", fontsize=TICK)
     return figure

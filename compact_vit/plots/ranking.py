@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ from .style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 #: Where a label may stand beside its point: (right, up) in points, how it hangs there.
 _PLACES = (
@@ -75,7 +77,9 @@ def plot_ranking(marks: Sequence[Mark], cost: str, title: str = "") -> Figure:
     open_axes(axes)
     _set_limits(axes, marks)
     axes.legend(frameon=False, fontsize=TICK, loc="lower right")
-    order = sorted(range(len(marks)), key=lambda i: (marks[i].published, i not in front))
+    order = sorted(
+        range(len(marks)), key=lambda i: (marks[i].published, i not in front, -marks[i].accuracy)
+    )
     _name(figure, axes, [marks[i] for i in order], _corners([marks[i] for i in front]))
     return figure
 
@@ -121,7 +125,11 @@ def _corners(front: Sequence[Mark]) -> list[tuple[float, float]]:
 def _name(
     figure: Figure, axes: Axes, marks: Sequence[Mark], line: Sequence[tuple[float, float]]
 ) -> None:
-    """Write names beside points, in the order given, where they hide nothing drawn before."""
+    """Write names beside points, in the order given, where they hide nothing drawn before.
+
+    Each stands where it is clearest whose it is; nearer to another's point it would be read as
+    that one's.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -131,13 +139,14 @@ def _name(
     legend = axes.get_legend()
     assert legend is not None
     taken = [legend.get_window_extent(renderer)]
-    for mark in marks:
-        x, y = axes.transData.transform((mark.cost, mark.accuracy))
-        taken.append(Bbox.from_bounds(x - 3, y - 3, 6, 6))
+    places = axes.transData.transform([(mark.cost, mark.accuracy) for mark in marks])
+    points = [(float(x), float(y)) for x, y in places]
+    taken += [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in points]
     for start, end in itertools.pairwise(axes.transData.transform(line)):
         taken.append(Bbox([start, end]))
     inside = axes.get_window_extent(renderer)
-    for mark in marks:
+    for i, mark in enumerate(marks):
+        best, most = None, 0.0
         for right, up, across, along in _PLACES:
             text = axes.annotate(
                 mark.name,
@@ -151,7 +160,21 @@ def _name(
             )
             box = text.get_window_extent(renderer)
             within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1
-            if within and box.y0 >= inside.y0 and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+            free = box.y0 >= inside.y0 and not any(box.overlaps(other) for other in taken)
+            clear = _clearness(box, i, points) if within and free else 0.0
+            if clear > most:
+                best, most, text = text, clear, best
+            if text is not None:
+                text.remove()
+        if best is not None:
+            taken.append(best.get_window_extent(renderer))
+
+
+def _clearness(box: Bbox, own: int, points: Sequence[Sequence[float]]) -> float:
+    """How many times as far from the box the nearest other point is, at most 2; 0 if nearer."""
+    gaps = [
+        math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+        for x, y in points
+    ]
+    nearest = min((gap for i, gap in enumerate(gaps) if i != own), default=math.inf)
+    return min(2.0, nearest / gaps[own]) if nearest >= gaps[own] else 0.0

@@ -13,11 +13,10 @@ from pathlib import Path
 from ..cli import Parser, pixels, program
 from ..errors import UsageError, unknown
 from ..models.arithmetic import activations, parameters
-from ..models.config import config_from_name
-from .pages import GROUPINGS, Model, comparison, detail, entry, records
-from .tables import comma_separated, markdown, terminal
-
-_FORMATS = ("table", "markdown", "csv", "json")
+from ..models.config import ModelConfig
+from ..models.names import config_of
+from ..tables import FORMATS, comma_separated, markdown, terminal
+from .told import GROUPINGS, Model, comparison, detail, entry, records
 
 
 @program
@@ -30,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ..plots import save_figure
         from ..plots.sizes import plot_sizes
 
-        save_figure(plot_sizes([(model.name, model.config) for model in models]), options.plot)
+        drawn = [(m.name, m.config) for m in models if isinstance(m.config, ModelConfig)]
+        if len(drawn) < len(models):
+            raise UsageError("--plot draws compact transformers alone: leave the baselines out")
+        save_figure(plot_sizes(drawn), options.plot)
     print(text)
     return 0
 
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--format",
-        type=_one_of("format", _FORMATS),
+        type=_one_of("format", FORMATS),
         default="table",
         metavar="FORMAT",
         help="table, markdown, csv or json (default: table)",
@@ -92,13 +94,12 @@ def _one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
 
 
 def _model(name: str, options: argparse.Namespace) -> Model:
-    config = config_from_name(
-        name,
-        num_classes=options.num_classes,
-        img_size=options.img_size,
-        in_chans=options.in_chans,
-        positional_embedding=options.positional_embedding,
-    )
+    values = {key: getattr(options, key) for key in ("num_classes", "img_size", "in_chans")}
+    if options.positional_embedding is not None:
+        values["positional_embedding"] = options.positional_embedding
+    config = config_of(name, **values)
+    if not isinstance(config, ModelConfig):
+        return Model(name, config)
     if max(4 * parameters(config), activations(config)) >= 2**63:  # what torch counts bytes with
         height, width = config.height_width
         raise UsageError(

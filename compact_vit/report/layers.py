@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from ..models.arithmetic import macs, parameters
-from ..models.compact import CompactTransformer
 from ..models.config import ModelConfig
+from ..models.zoo import model_of
 from .copies import on_a_copy
+
+if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
 
 #: The largest models that are run for their table rather than traced.
 _MACS, _PARAMETERS = 10**10, 5 * 10**7
@@ -23,13 +28,17 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> str:
     return on_a_copy(model, input_size, lambda copied, pictures: _table(copied, pictures[:1]))
 
 
-def layers_of(config: ModelConfig) -> str:
+def layers_of(config: ModelConfig | BaselineConfig) -> str:
     """The ``layer_table`` of the model that ``config`` describes."""
     # a small model runs in less time than torch takes to load what its meta device needs
-    small = macs(config) < _MACS and parameters(config) < _PARAMETERS
+    small = (
+        isinstance(config, ModelConfig)
+        and macs(config) < _MACS
+        and parameters(config) < _PARAMETERS
+    )
     with torch.random.fork_rng(devices=[]), torch.device("cpu" if small else "meta"):
         picture = torch.zeros(1, config.in_chans, *config.height_width)
-        return _table(CompactTransformer(config), picture)
+        return _table(model_of(config), picture)
 
 
 def _table(model: nn.Module, picture: Tensor) -> str:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,24 @@ def summarize(model: nn.Module, input_size: tuple[int, int, int]) -> ModelSummar
         activation_megabytes=costs.kept.total() / 1e6,
         weight_megabytes=4 * total / 1e6,
     )
+
+
+class ModuleCost(NamedTuple):
+    """What a module holds and costs by itself, without the modules inside it."""
+
+    parameters: int
+    macs: int
+    activation_bytes: int
+
+
+def costs_of(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, ModuleCost]:
+    """Every module of any model by its name, in its order; "" is the whole, without its parts."""
+    costs = _measure(model, input_size)
+    own = {name: module.parameters(recurse=False) for name, module in model.named_modules()}
+    return {
+        name: ModuleCost(sum(p.numel() for p in of), costs.macs[name], costs.kept[name])
+        for name, of in own.items()
+    }
 
 
 def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict[str, Cost]:

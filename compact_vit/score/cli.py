@@ -14,10 +14,10 @@ from pathlib import Path
 from ..cli import Parser, program
 from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
-from .published import published_datasets, published_results
-from .ranking import COUNTED, Result, from_published, ranked
+from ..published import published_datasets, published_results
+from ..ranking import COUNTED, Result, from_published, ranked
+from ..tables import FORMATS, render, write_text
 from .runs import LeftOut, Pictures, effective_parameters, read_runs
-from .tables import FORMATS, render, write_text
 from .told import COLUMNS, as_dict, convention, one_score
 from .units import count
 
@@ -196,6 +196,8 @@ def _asked(args: argparse.Namespace) -> _Asked:
 
 
 def _published_of(pictures: Pictures) -> str:
+    if pictures.split != "test":
+        raise UsageError(f"published results are of test pictures, the runs of {pictures}")
     if pictures.dataset in published_datasets():
         return pictures.dataset
     names = " or ".join(published_datasets())

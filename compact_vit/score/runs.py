@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..data.catalog import DATASETS
 from ..errors import UsageError
 from ..models.config import ModelConfig, config_from_name
+from ..ranking import COUNTED, Result, from_summary
 from ..scoring import mean_and_spread
-from .ranking import COUNTED, Result
+
+if TYPE_CHECKING:
+    from ..train.run import RunFolder
 
 #: Choices of a run that change nothing in what it measures but the draws, or how fast it goes.
 _NOT_COMPARED = {"seed", "device", "download", "data_dir", "compile", "accumulation"}
@@ -45,6 +48,18 @@ class Pictures(NamedTuple):
         )
 
 
+def pictures_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Pictures:
+    """What a run was tested on, by its ``summary.json`` and ``config.json``."""
+    folder = config.get("data_dir") if summary["dataset"] == "folder" else None
+    return Pictures(
+        summary["dataset"],
+        None if folder is None else os.path.normpath(str(folder)),
+        summary["num_classes"],
+        summary["final"]["split"],
+        summary["final"]["n"],
+    )
+
+
 @dataclass(frozen=True)
 class _Run:
     path: Path
@@ -55,15 +70,7 @@ class _Run:
 
     @property
     def pictures(self) -> Pictures:
-        folder = self.config.get("data_dir") if self.summary["dataset"] == "folder" else None
-        final = self.summary["final"]
-        return Pictures(
-            self.summary["dataset"],
-            None if folder is None else os.path.normpath(str(folder)),
-            self.summary["num_classes"],
-            final["split"],
-            final["n"],
-        )
+        return pictures_of(self.summary, self.config)
 
     @property
     def configuration(self) -> str:
@@ -88,7 +95,7 @@ def read_runs(
             finished.append(_read(path, count))
         except (UsageError, OSError) as error:
             left_out.append(LeftOut(str(path), _reason(path, error)))
-    shared = Counter(run.pictures for run in finished if _may_be_of(run.pictures, dataset))
+    shared = Counter(run.pictures for run in finished if may_be_of(run.pictures, dataset))
     if not shared:
         left_out += [LeftOut(str(run.path), f"is of {run.pictures}") for run in finished]
         wanted = f" with the results published on {dataset}" if dataset else ""
@@ -111,9 +118,13 @@ def read_runs(
     return results, left_out, pictures
 
 
-def _may_be_of(pictures: Pictures, dataset: str | None) -> bool:
-    """Whether ``pictures`` are of ``dataset``, or a folder that may hold a copy of it."""
-    if dataset is None or pictures.dataset == dataset:
+def may_be_of(pictures: Pictures, dataset: str | None) -> bool:
+    """Whether ``pictures`` test ``dataset``, or a folder that may hold a copy of it."""
+    if dataset is None:
+        return True
+    if pictures.split != "test":  # what was learnt by heart is no result
+        return False
+    if pictures.dataset == dataset:
         return True
     info = DATASETS.get(dataset)
     copied = info is not None and info.num_classes == pictures.num_classes
@@ -137,14 +148,7 @@ def _read(path: Path, count: str) -> _Run:
     from ..train.run import RunFolder
 
     folder = RunFolder.open(path)
-    summary, config = folder.read_json("summary.json"), folder.read_json("config.json")
-    final = summary.get("final")
-    figures = final if isinstance(final, dict) else {}
-    for name, kind, holds in _NEEDED:
-        group, _, key = name.rpartition(".")
-        value = (figures if group else summary).get(key)
-        if not isinstance(value, kind) or isinstance(value, bool) or not holds(value):
-            raise UsageError(f"in its summary.json {name} is {value!r:.40}")
+    summary, config = read_summary(folder), folder.read_json("config.json")
     if count == "effective":
         parameters = effective_parameters(_bytes_of_weights(folder.last))
     else:
@@ -152,39 +156,50 @@ def _read(path: Path, count: str) -> _Run:
     return _Run(path, summary, config, parameters)
 
 
-#: What a summary must hold to be ranked: (name, type, condition).
-_NEEDED: tuple[tuple[str, Any, Any], ...] = (
+#: What a file must hold: names, dotted inside groups, with their types and conditions.
+Needed = tuple[tuple[str, Any, Callable[[Any], bool]], ...]
+
+#: What a summary must hold to be ranked.
+RANKED: Needed = (
     ("model", str, bool),
     ("dataset", str, bool),
     ("num_classes", int, lambda v: v >= 1),
     ("epochs", int, lambda v: v >= 1),
+    ("macs", (int, type(None)), lambda v: v is None or v >= 1),
     ("seed", int, lambda v: v >= 0),
     ("parameters", int, lambda v: v >= 1),
     ("parameters_without_positions", int, lambda v: v >= 1),
     ("final.split", str, bool),
     ("final.n", int, lambda v: v >= 1),
-    ("final.accuracy", (int, float), lambda v: math.isfinite(v) and 0 <= v <= 100),
+    ("final.accuracy", (int, float), lambda v: 0 <= v <= 100),
 )
+
+
+def read_summary(folder: RunFolder, needed: Needed = RANKED) -> dict[str, Any]:
+    """The run's ``summary.json``; ``UsageError`` if there is none or a figure is not sound."""
+    summary = folder.read_json("summary.json")
+    for name, kind, holds in needed:
+        group, _, key = name.rpartition(".")
+        values = summary.get(group) if group else summary
+        value = values.get(key) if isinstance(values, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool) or not holds(value):
+            raise UsageError(
+                f"'{folder.path}' is damaged: in its summary.json {name} is {value!r:.40}"
+            )
+    return summary
 
 
 def _result(runs: Sequence[_Run], count: str) -> Result:
     """Runs that differ in their seed only, as one."""
     first = runs[0]
     accuracy = mean_and_spread([run.summary["final"]["accuracy"] for run in runs])
-    macs = first.summary.get("macs")
-    return Result(
-        name=first.summary["model"],
-        origin="run",
+    return dataclasses.replace(
+        from_summary(first.summary),
         accuracy=accuracy.mean,
         deviation=accuracy.deviation,
         seeds=accuracy.n,
-        n=first.summary["final"]["n"],
         parameters=first.parameters,
         counted=COUNTED[count],
-        macs=macs if isinstance(macs, int) else None,
-        epochs=first.summary["epochs"],
-        split=first.summary["final"]["split"],
-        selection="last epoch",
         source=" + ".join(str(run.path) for run in runs),
         config=_model_config(first.summary, first.config),
     )

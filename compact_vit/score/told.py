@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .ranking import COUNTED, Result, Row
-from .tables import Column
+from ..ranking import COUNTED, Result, Row
+from ..tables import Column
 
 COLUMNS = (
     Column("rank", "rank"),

@@ -13,8 +13,8 @@ from ..cli import Parser, pixels, program
 from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
 from ..models.config import SIZES
-from ..score.tables import FORMATS, Column, render, write_text
 from ..score.units import count, milliseconds
+from ..tables import FORMATS, Column, render, write_text
 from .fit import BUDGET, CONVS, KERNELS, MAX_PATCH, TOKENS, compared_on, suggest
 
 

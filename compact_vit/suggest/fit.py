@@ -13,7 +13,7 @@ from ..data.catalog import dataset_info
 from ..errors import UsageError
 from ..models import arithmetic
 from ..models.config import FAMILIES, SIZES, ModelConfig, config_from_name
-from ..score.published import PublishedResult, published_datasets, published_results
+from ..published import PublishedResult, published_datasets, published_results
 
 #: The bounds of what is looked at.
 KERNELS, CONVS = (3, 5, 7), (1, 2, 3)

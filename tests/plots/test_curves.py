@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from compact_vit.errors import UsageError
 from compact_vit.plots import compare_curves, plot_curves
 from compact_vit.plots.curves import spread
+from compact_vit.train.config import TrainConfig
+from compact_vit.train.summary import write_curves
 
 HISTORY = [
     {
@@ -142,3 +145,22 @@ def test_numbers_are_spread() -> None:
         assert np.argsort(places).tolist() == np.argsort(heights).tolist()
         assert min(np.diff(sorted(places)), default=1) >= 0.06 - 1e-9
         assert -1e-9 <= min(places) <= max(places) <= 1 + 1e-9
+
+
+def test_training_writes_its_curves_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
+    from matplotlib.figure import Figure
+
+    path, config = tmp_path / "curves.png", TrainConfig(epochs=2)
+    write_curves(path, HISTORY, config)
+    whole = path.read_bytes()
+    assert whole.startswith(b"\x89PNG")
+
+    def cut(self: Figure, file: Path, **options: object) -> None:
+        file.write_bytes(whole[:100])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", cut)
+    with pytest.raises(OSError, match="disk full"):
+        write_curves(path, HISTORY, config)
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]

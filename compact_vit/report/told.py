@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.arithmetic import token_grid, tokens
 from ..models.config import ModelConfig
+from ..tables import Block, Notes, Table
 from .costs import Cost, ModelSummary, costs_by_kind, costs_by_module, summary_of
-from .tables import Block, Notes, Table
+
+if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
+    from .measured import Measured
 
 GROUPINGS = ("kind", "module")
 
@@ -65,20 +69,44 @@ class Model:
     """One model of the report: what it was asked for by, and what that means."""
 
     name: str
-    config: ModelConfig
+    config: ModelConfig | BaselineConfig
 
     @cached_property
     def summary(self) -> ModelSummary:
-        return summary_of(self.config)
+        if isinstance(self.config, ModelConfig):
+            return summary_of(self.config)
+        return self._measured.summary
 
     def costs(self, by: str) -> dict[str, Cost]:
         """The costs of its parts by one of ``GROUPINGS``."""
-        return costs_by_kind(self.config) if by == "kind" else costs_by_module(self.config)
+        if isinstance(self.config, ModelConfig):
+            return costs_by_kind(self.config) if by == "kind" else costs_by_module(self.config)
+        return self._measured.by_kind() if by == "kind" else self._measured.by_module()
 
     @property
-    def attention_weights(self) -> int:
+    def tokens(self) -> int | None:
+        """N, what the encoder sees; None for a baseline."""
+        return tokens(self.config) if isinstance(self.config, ModelConfig) else None
+
+    @property
+    def positions(self) -> str | None:
+        """The positional embedding; None for a baseline."""
+        config = self.config
+        return config.positional_embedding if isinstance(config, ModelConfig) else None
+
+    @property
+    def attention_weights(self) -> int | None:
         """How many numbers attention weighs tokens with: what the number of tokens costs."""
+        if not isinstance(self.config, ModelConfig):
+            return None
         return self.config.depth * self.config.num_heads * tokens(self.config) ** 2
+
+    @cached_property
+    def _measured(self) -> Measured:
+        from .measured import Measured
+
+        assert not isinstance(self.config, ModelConfig)
+        return Measured(self.config)
 
 
 def entry(model: Model) -> dict[str, Any]:
@@ -88,8 +116,8 @@ def entry(model: Model) -> dict[str, Any]:
         "num_classes": model.config.num_classes,
         "img_size": model.config.height_width,
         "in_chans": model.config.in_chans,
-        "positional_embedding": model.config.positional_embedding,
-        "tokens": tokens(model.config),
+        "positional_embedding": model.positions,
+        "tokens": model.tokens,
         "attention_weights": model.attention_weights,
         **asdict(model.summary),
         "kinds": {kind: asdict(cost) for kind, cost in model.costs("kind").items()},
@@ -109,8 +137,8 @@ def records(models: Sequence[Model], by: str) -> list[dict[str, Any]]:
                 "height": height,
                 "width": width,
                 "in_chans": model.config.in_chans,
-                "positional_embedding": model.config.positional_embedding,
-                "tokens": tokens(model.config),
+                "positional_embedding": model.positions,
+                "tokens": model.tokens,
                 by: part,
             }
             for key in ("parameters", "macs", "activation_megabytes"):
@@ -124,7 +152,6 @@ def detail(model: Model, layers: str) -> list[Block]:
     """Everything about one model: its layers, its kinds of parts, its modules, its totals."""
     config, summary = model.config, model.summary
     height, width = config.height_width
-    products = model.costs("kind")["attention, products"].activation_megabytes
     totals = [
         ("total", ""),
         ("Parameters", f"{summary.parameters:,}"),
@@ -133,15 +160,18 @@ def detail(model: Model, layers: str) -> list[Block]:
         ("MACs", _millions(summary.macs)),
         ("  without attention products", _millions(summary.macs_without_attention)),
         ("Activations", _megabytes(summary.activation_megabytes)),
-        ("  of attention products", _megabytes(products)),
         ("Weights", _megabytes(summary.weight_megabytes)),
     ]
+    if model.tokens is not None:
+        products = model.costs("kind")["attention, products"].activation_megabytes
+        totals.insert(-1, ("  of attention products", _megabytes(products)))
+    positions = "" if model.positions is None else f", positions {model.positions}"
     return [
         f"{model.name}: {config.num_classes} classes, {height}x{width} pixels, "
-        f"{config.in_chans} channels, positions {config.positional_embedding}",
+        f"{config.in_chans} channels{positions}",
         layers,
         *(_parts_of(model, by) for by in GROUPINGS),
-        _attention([model]),
+        *_attention([model]),
         Table(totals),
         CONVENTIONS,
     ]
@@ -158,7 +188,7 @@ def comparison(models: Sequence[Model], by: str) -> list[Block]:
                 model.name,
                 f"{config.num_classes:,}",
                 f"{height}x{width}",
-                f"{tokens(config):,}",
+                "-" if model.tokens is None else f"{model.tokens:,}",
                 f"{summary.parameters:,}",
                 f"{summary.parameters_without_positions:,}",
                 _millions(summary.macs),
@@ -168,7 +198,7 @@ def comparison(models: Sequence[Model], by: str) -> list[Block]:
             )
         )
     tables = (_side_by_side(models, by, quantity) for quantity in _QUANTITIES)
-    return [Table(rows), *tables, _attention(models), CONVENTIONS]
+    return [Table(rows), *tables, *_attention(models), CONVENTIONS]
 
 
 def _side_by_side(models: Sequence[Model], by: str, quantity: _Quantity) -> Table:
@@ -221,13 +251,16 @@ def _in_order(costs: Sequence[Mapping[str, Cost]]) -> list[str]:
     return order
 
 
-def _attention(models: Sequence[Model]) -> Table:
-    """What the number of tokens costs: it is squared."""
+def _attention(models: Sequence[Model]) -> list[Block]:
+    """What the number of tokens costs, it is squared; nothing where no model has tokens."""
     rows = [
         ["attention", "layers", "heads", "grid", "N", "weights =\nlayers x heads x N x N", "MB"]
     ]
     for model in models:
-        config, (height, width) = model.config, token_grid(model.config)
+        config = model.config
+        if not isinstance(config, ModelConfig):
+            continue
+        height, width = token_grid(config)
         rows.append(
             [
                 model.name,
@@ -236,10 +269,10 @@ def _attention(models: Sequence[Model]) -> Table:
                 f"{height}x{width}" + (" + 1" if config.class_token else ""),
                 f"{tokens(config):,}",
                 f"{model.attention_weights:,}",
-                f"{4 * model.attention_weights / 1e6:,.2f}",
+                f"{4 * (model.attention_weights or 0) / 1e6:,.2f}",
             ]
         )
-    return Table(rows)
+    return [Table(rows)] if len(rows) > 1 else []
 
 
 def _millions(number: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..models import arithmetic
-from ..models.config import ModelConfig, config_from_name
-from ..scoring import Interval, pareto_front, rank, score_interval, size_accuracy_score
+from .models import arithmetic
+from .models.config import ModelConfig, config_from_name
 from .published import PublishedResult
+from .scoring import Interval, pareto_front, rank, score_interval, size_accuracy_score
 
 #: What the sizes of a ranking are: which parameters are counted.
 COUNTED = {
@@ -94,6 +95,23 @@ def _interval(result: Result, floor: float) -> Interval | None:
     percent = result.origin != "given"
     return score_interval(
         result.accuracy, result.parameters, result.n, floor, known_percent=percent
+    )
+
+
+def from_summary(summary: Mapping[str, Any]) -> Result:
+    """A finished run as its ``summary.json`` tells it: the last epoch, without positions."""
+    final = summary["final"]
+    return Result(
+        name=summary["model"],
+        origin="run",
+        accuracy=final["accuracy"],
+        parameters=summary["parameters_without_positions"],
+        counted=COUNTED["without"],
+        n=final["n"],
+        macs=summary.get("macs"),
+        epochs=final.get("epoch", summary["epochs"]),  # it may have stopped early
+        split=final["split"],
+        selection="last epoch",
     )
 
 

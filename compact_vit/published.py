@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import unknown
+from .errors import unknown
 
-_FILE = Path(__file__).parents[1] / "published.json"
+_FILE = Path(__file__).with_name("published.json")
 
 
 @dataclass(frozen=True, kw_only=True)
