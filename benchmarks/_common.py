@@ -66,19 +66,23 @@ def train_step(
     from compact_vit.models.compact import CompactTransformer
     from compact_vit.train.choices import choose_parts
     from compact_vit.train.metrics import autocast
+    from compact_vit.train.step import averaged
 
     device = next(model.parameters()).device
     forward = compiled(model.train()) if compile else model.train()
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def step(x: Tensor, targets: Tensor) -> None:
-        ours = isinstance(model, CompactTransformer)
-        parts = choose_parts(model.config, len(x), device) if ours else 1
-        for part, wanted in zip(x.chunk(parts), targets.chunk(parts), strict=True):
-            with autocast(device, precision):
-                logits = forward(part)  # [B,K]
-            loss = F.cross_entropy(logits.float(), wanted)
-            scaler.scale(loss * (len(part) / len(x))).backward()
+        inner = getattr(model, "module", model)  # of several processes
+        ours = isinstance(inner, CompactTransformer)
+        count = choose_parts(inner.config, len(x), device) if ours else 1
+        parts = list(zip(x.chunk(count), targets.chunk(count), strict=True))
+        for number, (part, wanted) in enumerate(parts, 1):
+            with averaged(forward, number == len(parts)):
+                with autocast(device, precision):
+                    logits = forward(part)  # [B,K]
+                loss = F.cross_entropy(logits.float(), wanted)
+                scaler.scale(loss * (len(part) / len(x))).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -140,27 +140,24 @@ def told(point: Point, products: float) -> str:
 
 
 def draw(points: Sequence[Point], path: Path) -> None:
-    """Pictures a second over the batch and over the tokens, training and inference."""
+    """Pictures a second over the batch, the side and the tokens, training and inference."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
     from compact_vit.plots.style import PALETTE, save_figure
 
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    axes = figure.subplots(2, 2, sharey="row")
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    axes = figure.subplots(2, 3, sharey="row", sharex="col")
     colours = dict(zip(dict.fromkeys(p.model for p in points), PALETTE, strict=False))
+    columns = (
+        ("batch_size", ("img_size", SIZE), f"pictures a batch, {SIZE} px"),
+        ("img_size", ("batch_size", BATCH), f"side in pixels, {BATCH} pictures a batch"),
+        ("tokens", ("batch_size", BATCH), f"tokens, {BATCH} pictures a batch"),
+    )
     for row, what in zip(axes, ("inference", "training"), strict=True):
-        for axis, over, fixed, label in (
-            (row[0], "batch_size", ("img_size", SIZE), f"pictures a batch, {SIZE} px"),
-            (
-                row[1],
-                "img_size",
-                ("batch_size", BATCH),
-                f"side in pixels, {BATCH} pictures a batch",
-            ),
-        ):
+        for axis, (over, (held, value), label) in zip(row, columns, strict=True):
             for model, colour in colours.items():
-                line = [p for p in points if p.model == model and getattr(p, fixed[0]) == fixed[1]]
+                line = [p for p in points if p.model == model and getattr(p, held) == value]
                 line.sort(key=lambda p: getattr(p, over))
                 rates = [getattr(p, what) for p in line]
                 axis.errorbar(
@@ -169,11 +166,14 @@ def draw(points: Sequence[Point], path: Path) -> None:
                     [[r.median - r.low for r in rates], [r.high - r.median for r in rates]],
                     marker="o", markersize=4, capsize=2, color=colour, label=model,
                 )  # fmt: skip
-            axis.set(xscale="log", yscale="log", xlabel=label, title=what)
+            axis.set(xscale="log", yscale="log", title=what)
             axis.set_xticks(sorted({getattr(p, over) for p in points}))
             axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.tick_params(axis="x", labelrotation=60 if over == "tokens" else 0)
             axis.minorticks_off()
             axis.grid(alpha=0.3)
+            if what == "training":
+                axis.set_xlabel(label)
         row[0].set_ylabel("pictures a second")
     axes[0][0].legend()
     save_figure(figure, path)

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 from .cli import Parser, pixels, program
 from .errors import UsageError, unknown
 from .timing import TURN, Call, Spread, finish, seconds_in_turns
-from .train.config import PRECISIONS, SWITCHES
+from .train.rules import PRECISIONS, SWITCHES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Size = tuple[int, int, int]
     Sized = tuple[nn.Module, Size]
+
+
+#: Threads beyond which a process may die of starting them.
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,15 @@ def check_machine(precision: str, compile: str) -> None:
             raise unknown(name, value, choices)
 
 
+def set_threads(count: int) -> None:
+    """Compute with ``count`` threads; ``UsageError`` for so many that none would start."""
+    import torch
+
+    if count > MAX_THREADS:
+        raise UsageError(f"threads must be at most {MAX_THREADS:,}, got {count}")
+    torch.set_num_threads(count)
+
+
 def at_least_one(text: str) -> int:
     """The value of an option that counts something."""
     if not text.isdecimal() or int(text) < 1:
@@ -190,31 +203,29 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the models' latency and throughput, what computed them, and how often."""
     args = _parser().parse_args(argv)
-    from .models.config import config_from_name
+    from .models.names import config_of
 
     configs = [
-        config_from_name(
+        config_of(
             name, num_classes=args.num_classes, img_size=args.img_size, in_chans=args.in_chans
         )
         for name in args.names
     ]
-    import torch
 
-    from .models.compact import CompactTransformer
+    from .models.zoo import model_of
     from .train.choices import choose_compile
     from .train.machine import choose_precision, hardware, pick_device, versions
 
     check_machine(args.precision, args.compile)
     if args.threads:
-        torch.set_num_threads(args.threads)
+        set_threads(args.threads)
     device = pick_device(args.device)
     precision, _ = choose_precision(args.precision, device)
     compile, note = choose_compile(args.compile, device, steps=0)
     if note:
         raise UsageError(note)
     models: list[Sized] = [
-        (CompactTransformer(config).to(device), (config.in_chans, *config.height_width))
-        for config in configs
+        (model_of(config).to(device), (config.in_chans, *config.height_width)) for config in configs
     ]
     figures = measure_in_turns(models, args.batch_size, precision, compile, args.rounds)
     setting = {"precision": precision, "compile": compile}

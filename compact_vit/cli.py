@@ -6,7 +6,10 @@ Nothing here imports torch, so every ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import functools
+import io
 import os
 import re
 import sys
@@ -23,14 +26,22 @@ COMMANDS = {
     "evaluate": ("evaluate", "accuracy of a finished run, per class, with a confusion matrix"),
     "predict": ("predict", "the most likely classes of pictures, by a finished run"),
     "plot": ("plot", "pictures of runs, of the augmentation, of attention, of mistakes"),
+    "page": ("page", "a finished run as one HTML page"),
     "report": ("report", "parameters, multiply-accumulates and memory of models"),
     "bench": ("bench", "latency and throughput of models on this machine"),
     "score": ("score.cli", "accuracy for size: one, runs ranked, among the published results"),
     "suggest": ("suggest.cli", "the models that fit so many parameters, MACs or milliseconds"),
 }
 
-#: How torch says on any device that a tensor is too large, in a ``RuntimeError``.
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|Storage size")
+#: What to do about what a disk says.
+_WAYS_OUT = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT), "; make room and try again, a run with --resume"
+) | {errno.EROFS: "; choose a folder that can be written to"}
+
+#: How torch says on any device that a tensor is too large.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate|not enough memory|Storage size|Overflow when unpacking"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"compact-vit {command}".strip(), allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+        self.exit(2, f"{self.prog}: error: {_line(message)}\n")
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -75,31 +86,65 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
+            _print_any_name()
             try:
                 return main(argv)
             finally:
-                sys.stdout.flush()  # or the interpreter would complain of a closed pipe at its end
+                _flush()
         except UsageError as error:
+            if not speaks():
+                return 2
             message = str(error)
         except BrokenPipeError:  # the reader (head, less) went away
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except OSError as error:
             message = f"{error.filename or 'input/output'}: {error.strerror or error}"
-        except (MemoryError, RuntimeError) as error:
+            message += _WAYS_OUT.get(error.errno or 0, "")
+        except (MemoryError, RuntimeError, TypeError) as error:
             if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
                 raise
             message = "out of memory: ask for smaller pictures, a smaller batch or a smaller model"
         except Stopped as stop:
-            print(stop, file=sys.stderr)
+            if speaks():
+                print(stop, file=sys.stderr)
             return stop.status
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {_line(message)}", file=sys.stderr)
         return 2
 
     return guarded
+
+
+def _line(message: str) -> str:
+    """``message`` on one line; of a very long one its two ends, which say what and what to do."""
+    line = " ".join(message.split())
+    return line if len(line) <= 600 else f"{line[:400]} ... {line[-150:]}"
+
+
+def _print_any_name() -> None:
+    """Let file names be printed that are no text in the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Hand over what was printed; what nobody takes must not trouble the interpreter's end."""
+    if sys.stdout is None:  # the command was started without one
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise type(error)(error.errno, error.strerror, "standard output") from None
+
+
+def speaks() -> bool:
+    """Whether this process speaks for its run: of those that ``torchrun`` starts only the first."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 @program

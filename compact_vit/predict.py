@@ -37,8 +37,8 @@ def predict_pictures(
     from .train.machine import pick_device
     from .train.run import TrainedModel, load_model
 
-    if top < 1:
-        raise UsageError(f"top must be a whole number of at least 1, got {top}")
+    if not isinstance(top, int) or top < 1:
+        raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
     trained = run if isinstance(run, TrainedModel) else load_model(run, checkpoint)
     where = pick_device(device)
     model = trained.model.to(where).eval()

@@ -207,7 +207,7 @@ def test_all_names_the_models_that_are_slower_here(capsys, script, checkout, mon
         ]
     )
     names = ["cvt_2_8", "cct_2_7x2"]
-    monkeypatch.setattr("compact_vit.models.zoo.list_models", lambda: names)
+    monkeypatch.setattr("compact_vit.models.config.named_models", lambda: names)
     monkeypatch.setattr(script("_peers"), "seconds_in_turns", lambda calls, **options: next(given))
     words = [*TINY, "--reference", str(checkout), "--all"]
     lines = printed(capsys, script("bench_forward"), words)

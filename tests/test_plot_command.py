@@ -281,8 +281,11 @@ def test_schedule_by_formula(run, capsys) -> None:
         assert rates[epoch] == pytest.approx(1e-3 + 9e-3 * share)
     for epoch in (9.0, 9.5, 9.99):
         assert rates[epoch] == pytest.approx(1e-3)
+    (axes,) = plot.schedule(config).axes
+    assert axes.get_xlim() == (0, 10)
+    assert all(tick == int(tick) for tick in axes.get_xticks())
     said = plot.schedule(config).get_suptitle()
-    assert said == "recipe quick on digits"
+    assert said == "cosine, recipe quick on digits"
     assert printed(capsys, "schedule", run) == f"schedule: {run / 'schedule.png'}\n"
 
 

@@ -57,7 +57,7 @@ def test_commands_on_a_run(tmp_path, monkeypatch, capsys) -> None:
     assert main(["train", "--epochs", "1", "--output", "RUN", "--quiet"]) == 0
     to_pil_image((load_digits().images[0] * 255 / 16).round().astype("uint8")).save("picture.png")
     on_a_run = [line.split()[2:] for line in COMMANDS if " RUN" in line]
-    assert len(on_a_run) == 8
+    assert len(on_a_run) == 9
     for module, *words in on_a_run:
         capsys.readouterr()
         assert main([module.removeprefix("compact_vit."), *words]) == 0

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import UsageError
+from .files import write_whole
 
 #: raised when the layout changes
 FORMAT = 2
@@ -24,53 +22,19 @@ _SEAL = b"\ncompact_vit sha256 "
 def save_checkpoint(path: Path, content: dict[str, Any], *, keep: bool = False) -> None:
     """Write ``content`` (tensors and plain values) to ``path``, replacing it in one step.
 
-    The bytes go to a temporary file beside it, are synced, and take the name only then: a reader
-    finds the old file or the new one, never a part. With ``keep`` the old one stays under the name
-    ``previous(path)``. The file ends in the SHA-256 of all before.
+    A reader finds the old file or the new one, never a part. With ``keep`` the old one stays under
+    the name ``previous(path)``. The file ends in the SHA-256 of all before.
     """
     memory = io.BytesIO()
     torch.save({"format": FORMAT, **content}, memory)
     payload = memory.getbuffer()
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.write(_SEAL + hashlib.sha256(payload).hexdigest().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        if keep and path.exists():
-            _set_aside(path)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with contextlib.suppress(OSError):  # the folder may be gone: that error is on its way
-            temporary.unlink(missing_ok=True)
+    seal = _SEAL + hashlib.sha256(payload).hexdigest().encode()
+    write_whole(path, payload, seal, keep=previous(path) if keep else None)
 
 
 def previous(path: Path) -> Path:
     """Where the checkpoint before the one at ``path`` is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def _set_aside(path: Path) -> None:
-    """Give the file at ``path`` its previous name as well, so that there is always a whole one."""
-    second = path.with_name(path.name + ".old")
-    second.unlink(missing_ok=True)
-    try:
-        os.link(path, second)
-    except OSError:  # a file system without links
-        second = path
-    second.replace(previous(path))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renamings last through a power cut, where folders can be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
@@ -89,10 +53,20 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
         raise UsageError(
             f"no checkpoint at '{path}': give the folder of a run that has saved one"
         ) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # what a damaged pickle raises has no end
         raise UsageError(f"'{path}' is damaged or not a checkpoint: train again") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UsageError(f"'{path}' is not a checkpoint of this version of compact_vit")
+    layout = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(layout, int) or layout != FORMAT:
+        raise UsageError(
+            f"'{path}' is not a checkpoint of this version of compact_vit: train again"
+        )
+    epoch = content.get("epoch", 0)
+    if not isinstance(epoch, int) or epoch < 0:
+        raise UsageError(
+            f"'{path}' is damaged: its epoch must be a whole number, got {epoch!r:.40}"
+        )
     return content
 
 

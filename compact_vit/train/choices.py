@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..data.packing import cache_dir
 from ..models.arithmetic import largest_activation
-from ..models.config import ModelConfig, config_from_name
+from ..models.config import ModelConfig
 from .config import TrainConfig
 from .machine import choose_precision
 from .metrics import autocast
+from .model import model_config
 
 #: Compiling takes a minute or two; steps from which a GPU gets them back.
 LONG_ENOUGH = 5_000
@@ -34,9 +35,10 @@ class Choices:
     compile: bool
     parts: int
     """What a batch is computed in, one after the other, their gradients summed."""
-    attention_dropout: float
+    attention_dropout: float | None
     attention: str
-    """``fused``, or ``products``: one after the other, the CPU's way of dropping weights."""
+    """``fused``, or ``products``: one after the other, the CPU's way of dropping weights; or
+    ``unknown``, a baseline's."""
     notes: tuple[str, ...]
     """What a person should know: a line each."""
 
@@ -55,17 +57,21 @@ def choose(
             "the fused attention (--cpu-attention-dropout keeps it)"
         )
         dropout = 0.0
+    model = model_config(config, in_chans=in_chans)
+    transformer = isinstance(model, ModelConfig)
     if isinstance(config.accumulation, int):
         parts = config.accumulation
-    else:
-        model = config_from_name(config.model, img_size=config.img_size, in_chans=in_chans)
-        parts = choose_parts(model, batch_size, device)
+        if parts > 1 and not transformer:
+            notes.append("batch normalisation, if the model has it, sees each part by itself")
+    else:  # a baseline takes a batch whole, for batch normalisation looks at all of it
+        parts = choose_parts(model, batch_size, device) if isinstance(model, ModelConfig) else 1
+    attention = "products" if device.type == "cpu" and dropout else "fused"
     return Choices(
         precision=precision,
         compile=compile,
         parts=parts,
         attention_dropout=dropout,
-        attention="products" if device.type == "cpu" and dropout else "fused",
+        attention=attention if transformer else "unknown",
         notes=tuple(notes),
     )
 
@@ -109,9 +115,11 @@ def compile_model(model: nn.Module) -> nn.Module:
 def rehearse(forward: nn.Module, x: Tensor, precision: str) -> str:
     """Compile ``forward`` for ``x [B,C,H,W]``, both ways, leaving no trace; what failed, if it did.
 
-    Afterwards the global generators are where they were and no parameter has a gradient.
+    Afterwards the global generators are where they were, the buffers are as they were (batch
+    normalisation counts what it sees), and no parameter has a gradient.
     """
     devices = [x.device] if x.device.type == "cuda" else []
+    kept = [(buffer, buffer.clone()) for buffer in forward.buffers()]
     try:
         with torch.random.fork_rng(devices):
             with autocast(x.device, precision):
@@ -122,6 +130,8 @@ def rehearse(forward: nn.Module, x: Tensor, precision: str) -> str:
     finally:
         for parameter in forward.parameters():
             parameter.grad = None
+        for buffer, before in kept:
+            buffer.copy_(before)
     return ""
 
 

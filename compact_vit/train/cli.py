@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..cli import Parser, pixels, program
+from ..cli import Parser, pixels, program, speaks
 from ..data.catalog import DATASETS
 from ..errors import UsageError
 from .config import TrainConfig
@@ -28,8 +28,11 @@ _DEFAULTS = {
     "recipe": "by data set",
     "data_dir": "a cache in the home folder",
     "img_size": "by data set",
+    "model_options": "none",
     "positional_embedding": "as the model's name says, else learnable",
     "cpu_attention_dropout": "if --attention-dropout is given",
+    "init_from": "new weights",
+    "decay_epochs": "a third of all; multistep: a half and three quarters",
 }
 
 
@@ -37,7 +40,7 @@ def build_parser() -> Parser:
     """The parser, its flags made from the fields of ``TrainConfig``."""
     parser = Parser(
         "train",
-        description="Train a compact transformer and write one folder with all there is to know.",
+        description="Train a model and write one folder with all there is to know.",
         epilog=_EPILOG,
     )
     run = parser.add_argument_group("run")
@@ -63,27 +66,62 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
     default = _DEFAULTS.get(entry.name, "by recipe" if entry.default is None else entry.default)
     options["help"] = f"{entry.metadata['help']} (default: {default})".replace("%", "%%")
     flag = "--" + entry.name.replace("_", "-")
-    kind = str(entry.type)
+    kind = str(entry.type).removesuffix(" | None")
     if kind == "bool":
         options["action"] = argparse.BooleanOptionalAction
     elif entry.name == "img_size":
         options |= {"type": pixels, "metavar": "PIXELS"}
     elif entry.name == "compile":  # alone it means on
         options |= {"nargs": "?", "const": "on", "metavar": "WHEN"}
+    elif entry.name == "model_options":
+        options |= {"nargs": "+", "type": _pair, "action": _Pairs, "metavar": "OPTION=VALUE"}
     elif entry.name == "accumulation":
         options |= {"type": _count_or_auto, "metavar": "N"}
+    elif entry.name == "decay_epochs":
+        options |= {"type": _epochs, "metavar": "N,N"}
     else:
         options["type"] = {"int": int, "float": float}.get(kind, str)
         options["metavar"] = {"int": "N", "float": "X"}.get(kind, "NAME")
-        if entry.name == "data_dir":
-            options["metavar"] = "FOLDER"
+        if entry.name in ("data_dir", "init_from"):
+            options["metavar"] = "FOLDER" if entry.name == "data_dir" else "RUN"
     group.add_argument(flag, **options)
+
+
+class _Pairs(argparse.Action):
+    """Names and values in one dictionary, of however many flags."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """``widths=512,256``, ``batch_norm=true``, ``shortcut=projection`` as a name and a value."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"wanted OPTION=VALUE, such as widths=512,256: {text!r}")
+    if "," in value:
+        return name, tuple(_value(word) for word in value.split(",") if word)
+    return name, _value(value)
+
+
+def _value(word: str) -> Any:
+    """A number, true or false as itself, anything else as the word it is."""
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
 
 
 def _count_or_auto(text: str) -> int | str:
     if text != "auto" and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, or auto: {text!r}")
     return text if text == "auto" else int(text)
+
+
+def _epochs(text: str) -> tuple[int, ...]:
+    if not all(number.isdecimal() for number in text.split(",")):
+        raise argparse.ArgumentTypeError(f"wanted a number of epochs, or 60,120,160: {text!r}")
+    return tuple(map(int, text.split(",")))
 
 
 @program
@@ -94,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit = given.pop("time_limit")
     time_limit = None if limit is None else seconds_of(limit)
     if run is not None and (given or output is not None):
-        extra = ", ".join("--" + k.replace("_", "-") for k in [*given, *["output"] * bool(output)])
+        flags = [*given, *["output"] * (output is not None)]
+        extra = ", ".join("--" + name.replace("_", "-") for name in flags)
         raise UsageError(f"--resume goes on as the run began: leave out {extra}")
     config = TrainConfig(**given) if run is None else None
 
@@ -104,15 +143,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = resume(run, quiet=quiet, time_limit=time_limit)
     else:
         result = train(config, output=output, quiet=quiet, time_limit=time_limit)
-    print(json.dumps(result.summary, indent=2) if as_json else _told(result))
+    if speaks():
+        print(json.dumps(result.summary, indent=2) if as_json else _told(result))
     return 0
 
 
 def _told(result: TrainResult) -> str:
-    """The summary in a few lines for a person."""
+    """The summary in a few lines for a person; ``UsageError`` if a finished run's is damaged."""
+    try:
+        return _lines(result)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        path, problem = result.output / "summary.json", f"{type(error).__name__} {error}"
+        raise UsageError(
+            f"'{path}' is not a run's summary ({problem:.60}): delete it, and --resume writes it "
+            "anew"
+        ) from None
+
+
+def _lines(result: TrainResult) -> str:
     summary = result.summary
     final, best, score = summary["final"], summary["best"], summary["score"]
     top5 = f" (top-5 {final['top5']:.2f}%)" if summary["num_classes"] > 5 else ""
+    if "overfit" in summary:
+        return _learnt(result)
     lines = [
         f"{final['accuracy']:.2f}% test accuracy{top5} on {final['n']:,} pictures, "
         f"last epoch ({final['epoch']})",
@@ -132,3 +185,16 @@ def _told(result: TrainResult) -> str:
     )
     lines.append(f"{summary['seconds']:.0f} s; everything is in {result.output}")
     return "\n".join(lines)
+
+
+def _learnt(result: TrainResult) -> str:
+    """What learning by heart came to."""
+    summary, told = result.summary, result.summary["overfit"]
+    final, count, epoch = summary["final"], told["pictures"], told["learnt_in_epoch"]
+    line = f"all {count} pictures are learnt by heart in epoch {epoch}"
+    if epoch is None:
+        line = (
+            f"{final['accuracy']:.2f}% of the {count} pictures learnt by heart after "
+            f"{final['epoch']} epochs: try more, or another lr"
+        )
+    return f"{line}\n{summary['seconds']:.0f} s; everything is in {result.output}"

@@ -6,19 +6,18 @@ Imports no torch, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import dataclasses
-import sys
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
-from ..models.config import config_from_name
-from .recipes import recipe_values
-
-AUTO_AUGMENTS = ("none", "cifar10", "svhn", "imagenet", "rand", "trivial")
-PRECISIONS = ("fp32", "bf16", "fp16")
-SWITCHES = ("auto", "on", "off")
+from ..models.config import ModelConfig
+from ..models.names import config_of
+from .model import OF_TRANSFORMERS
+from .recipes import OVERFIT, OVERFIT_DEFAULTS, recipe_values
+from .rules import AUTO_AUGMENTS, OPTIMIZERS, SCHEDULES, check
 
 #: Stands for "what the recipe says" until the configuration is complete.
 _BY_RECIPE: Any = None
@@ -42,21 +41,35 @@ class TrainConfig:
         "data", "where the archives are, or go; for 'folder': holds train/ and test/ or val/", None
     )
     download: bool = _field("data", "fetch a missing archive", True)
+    on_bad_picture: str = _field(
+        "data", "what of a folder is no readable picture: refuse, or skip it", "refuse"
+    )
     img_size: int | tuple[int, int] = _field(
         "data", "side of the pictures, or HEIGHTxWIDTH, pixels"
     )
     val_fraction: float = _field(
         "data", "stratified share of the training set held out to pick the best epoch on", 0.0
     )
+    overfit: int = _field(
+        "data", "learn so many pictures by heart: can the model learn at all? 0: no", 0
+    )
 
     recipe: str = _field("recipe", "named set of values; every other flag overrides it")
 
     model: str = _field("model", "any name of a family: cct_6_3x1, cvt_7_4, vit_lite_6_4, ...")
-    positional_embedding: str = _field("model", "learnable, sine or none")
-    residual: str = _field("model", "published or pre_norm form of the encoder layer", "published")
-    dropout: float = _field("model", "dropout of embeddings, projections and MLP")
-    attention_dropout: float = _field("model", "dropout of attention weights")
-    drop_path: float = _field("model", "stochastic depth of the last layer, rising from 0")
+    init_from: str | None = _field("model", "start from the weights that this run ended with", None)
+    model_options: Mapping[str, Any] = _field(
+        "model", "what else the model takes: widths=512,256 batch_norm=true, ..."
+    )
+    dropout: float | None = _field("model", "dropout of embeddings, projections and MLP")
+    positional_embedding: str | None = _field("model", "learnable, sine or none (transformers)")
+    residual: str | None = _field(
+        "model", "published or pre_norm form of the encoder layer (transformers)"
+    )
+    attention_dropout: float | None = _field("model", "dropout of attention weights (transformers)")
+    drop_path: float | None = _field(
+        "model", "stochastic depth of the last layer, rising from 0 (transformers)"
+    )
 
     auto_augment: str = _field("augmentation", "policy: " + ", ".join(AUTO_AUGMENTS))
     rand_num_ops: int = _field("augmentation", "operations a picture (rand)")
@@ -81,8 +94,30 @@ class TrainConfig:
         "parts a batch is computed in, to save memory; auto: small ones on a CPU",
         "auto",
     )
-    lr: float = _field("optimisation", "peak learning rate of AdamW")
-    min_lr: float = _field("optimisation", "learning rate at the cosine's end")
+    optimizer: str = _field("optimisation", ", ".join(OPTIMIZERS), "adamw")
+    momentum: float = _field("optimisation", "momentum of momentum, nesterov and muon", 0.9)
+    lr: float = _field(
+        "optimisation",
+        "peak learning rate; the recipes' suit adam, adamw and muon, and others need more",
+    )
+    schedule: str = _field(
+        "optimisation", "course of the learning rate: " + ", ".join(SCHEDULES), "cosine"
+    )
+    decay_rate: float = _field(
+        "optimisation", "what step, multistep, exponential and plateau multiply lr by", 0.1
+    )
+    decay_epochs: int | tuple[int, ...] = _field(
+        "optimisation",
+        "multistep: the epochs after which lr falls; step and exponential: how many that takes",
+        (),
+    )
+    restarts: int = _field("optimisation", "times that cosine_restarts begins again", 3)
+    plateau_patience: int = _field(
+        "optimisation", "epochs without a lower validation loss that plateau bears", 5
+    )
+    min_lr: float = _field(
+        "optimisation", "learning rate at a cosine's end and of the cool-down, plateau's least"
+    )
     warmup_lr: float = _field("optimisation", "learning rate of the first step")
     warmup_ratio: float = _field("optimisation", "share of the epochs with rising learning rate")
     cooldown_ratio: float = _field("optimisation", "share of the epochs, the last, at min_lr")
@@ -91,6 +126,11 @@ class TrainConfig:
     )
     clip_grad: float = _field("optimisation", "largest gradient norm; 0: no clipping")
     ema: float = _field("optimisation", "decay a step of averaged weights, evaluated; 0: off")
+    early_stopping: int = _field(
+        "optimisation",
+        "epochs without a better validation accuracy after which the run ends; 0: never",
+        0,
+    )
 
     precision: str = _field(
         "machine",
@@ -104,6 +144,9 @@ class TrainConfig:
         "machine", "drop attention weights on a CPU too, where it costs the fused attention"
     )
     device: str = _field("machine", "auto, cpu, cuda, cuda:1, mps, ...", "auto")
+    deterministic: bool = _field(
+        "machine", "the same bits every time on a GPU too, at some cost", False
+    )
     seed: int = _field("machine", "of weights, order and augmentation", 0)
 
     def __post_init__(self) -> None:
@@ -113,8 +156,17 @@ class TrainConfig:
         info = dataset_info(self.dataset)
         values = recipe_values(self.dataset, self.recipe, self.model)
         values.setdefault("img_size", info.img_size)
-        named = config_from_name(self.model or values["model"])  # cct_7_3x1_32_sine says sine
-        values.setdefault("positional_embedding", named.positional_embedding)
+        if self.model_options is None:
+            object.__setattr__(self, "model_options", {})
+        named = config_of(self.model or values["model"])
+        if isinstance(named, ModelConfig):  # cct_7_3x1_32_sine says sine
+            values |= {"positional_embedding": named.positional_embedding, "residual": "published"}
+        else:  # a recipe's dropout is for transformers, a baseline has its own
+            values["dropout"] = None
+        if self.overfit:
+            values |= OVERFIT_DEFAULTS | OVERFIT
+        if not isinstance(named, ModelConfig):
+            values |= dict.fromkeys(OF_TRANSFORMERS)
         # a recipe's attention dropout may be left out, but not one that was asked for
         values["cpu_attention_dropout"] = self.attention_dropout is not _BY_RECIPE
         for entry in dataclasses.fields(self):
@@ -122,9 +174,15 @@ class TrainConfig:
                 object.__setattr__(self, entry.name, values[entry.name])
         if isinstance(self.compile, bool):
             object.__setattr__(self, "compile", "on" if self.compile else "off")
-        if isinstance(self.img_size, list):  # as JSON brings it
-            object.__setattr__(self, "img_size", tuple(self.img_size))
-        _check(self)
+        for name in ("data_dir", "init_from"):
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        for name in ("img_size", "decay_epochs"):
+            if isinstance(getattr(self, name), list):  # as JSON brings it
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if isinstance(self.decay_epochs, int):
+            object.__setattr__(self, "decay_epochs", (self.decay_epochs,))
+        check(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, as ``config.json`` holds them."""
@@ -138,80 +196,3 @@ class TrainConfig:
             if name not in known:
                 raise unknown("training option", name, known)
         return cls(**values)
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_real(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and abs(value) <= sys.float_info.max
-
-
-#: fields -> (what is wanted, whether it is)
-_RULES: tuple[tuple[str, str, Any], ...] = (
-    ("epochs batch_size rand_num_ops", "a whole number of at least 1",
-     lambda v: _is_int(v) and v >= 1),
-    ("accumulation", "a whole number of at least 1, or 'auto'",
-     lambda v: v == "auto" or (_is_int(v) and v >= 1)),
-    ("crop_padding mix_off_epoch seed", "a whole number of at least 0",
-     lambda v: _is_int(v) and v >= 0),
-    ("lr", "a number above 0", lambda v: _is_real(v) and v > 0),
-    ("weight_decay clip_grad mixup cutmix rand_magnitude_std min_lr warmup_lr",
-     "a number of at least 0", lambda v: _is_real(v) and v >= 0),
-    ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
-     "cooldown_ratio", "a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1),
-    ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: _is_real(v) and 0 <= v <= 1),
-    ("min_crop_area", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
-    ("rand_magnitude", "a number in [0, 10]", lambda v: _is_real(v) and 0 <= v <= 10),
-    ("download cpu_attention_dropout", "true or false", lambda v: isinstance(v, bool)),
-    ("model recipe dataset device", "a name", lambda v: isinstance(v, str) and v != ""),
-    ("data_dir", "a path", lambda v: v is None or (isinstance(v, str) and v != "")),
-)  # fmt: skip
-
-
-def _check(config: TrainConfig) -> None:
-    """Refuse what cannot run, before any work, naming the field."""
-    for names, wanted, holds in _RULES:
-        for name in names.split():
-            if not holds(getattr(config, name)):
-                raise UsageError(f"{name} must be {wanted}, got {getattr(config, name)!r}")
-    for name, choices in (
-        ("auto_augment", AUTO_AUGMENTS),
-        ("precision", ("auto", *PRECISIONS)),
-        ("compile", SWITCHES),
-    ):
-        if getattr(config, name) not in choices:
-            raise unknown(name, str(getattr(config, name)), choices)
-    info = dataset_info(config.dataset)
-    if config.flip and not info.mirror:
-        raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
-    if config.dataset == "folder" and config.data_dir is None:
-        raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
-    if config.dataset == "digits" and config.data_dir is not None:
-        raise UsageError(
-            f"data_dir must not be given: digits are built in, got {config.data_dir!r}; "
-            "for a folder of pictures choose the data set 'folder'"
-        )
-    if config.warmup_ratio + config.cooldown_ratio >= 1:
-        raise UsageError(
-            "warmup_ratio and cooldown_ratio must leave epochs between them, "
-            f"got {config.warmup_ratio} and {config.cooldown_ratio}"
-        )
-    for name in ("min_lr", "warmup_lr"):
-        if getattr(config, name) > config.lr:
-            raise UsageError(
-                f"{name} must be at most lr ({config.lr:g}), got {getattr(config, name):g}"
-            )
-    if isinstance(config.accumulation, int) and config.accumulation > config.batch_size:
-        raise UsageError(
-            f"accumulation must be at most batch_size ({config.batch_size}), "
-            f"got {config.accumulation}"
-        )
-    config_from_name(
-        config.model,
-        img_size=config.img_size,
-        in_chans=info.in_chans,
-        positional_embedding=config.positional_embedding,
-        residual=config.residual,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +14,9 @@ from .config import TrainConfig
 from .progress import Progress, duration
 from .run import build_model
 from .state import TrainState
+
+if TYPE_CHECKING:
+    from ..models.zoo import AnyModel
 
 #: Runs longer than this are met with shorter ones, seconds.
 LONG = 4 * 3600.0
@@ -29,13 +33,14 @@ def whole_run(
     return step_seconds * (steps_per_epoch + evaluation) * epochs
 
 
-def shorter_runs(config: TrainConfig, model: CompactTransformer, seconds: float) -> list[str]:
+def shorter_runs(config: TrainConfig, model: AnyModel, seconds: float) -> list[str]:
     """What would take less than ``seconds``, and about how long, by multiply-accumulates."""
     in_chans = model.config.in_chans
     shape = (in_chans, *model.config.height_width)
     macs = summarize(model, shape).macs
     options = []
-    for name in ("cct_4_3x2", "cct_2_3x2"):
+    smaller_ones = ("cct_4_3x2", "cct_2_3x2") if isinstance(model, CompactTransformer) else ()
+    for name in smaller_ones:
         other = dataclasses.replace(config, model=name)
         with torch.device("meta"):  # shapes only: no draw from the run's generator
             smaller = build_model(other, model.num_classes, in_chans)

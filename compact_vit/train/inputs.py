@@ -28,16 +28,25 @@ from ..data.datasets import load_dataset, stratified_split
 from ..data.pictures import DataSplits, Pictures
 from ..errors import UsageError
 from .config import TrainConfig
+from .rules import need_validation
 
 
 def load_splits(config: TrainConfig) -> DataSplits:
-    """The configuration's data set, with ``val_fraction`` of the training part held out."""
+    """The configuration's data set, with ``val_fraction`` of the training part held out.
+
+    With ``overfit`` it is so many of its training pictures, to train and to test on. Raises
+    ``UsageError`` where something wants a validation split and there is none.
+    """
     splits = load_dataset(
         config.dataset,
         data_dir=config.data_dir,
         img_size=config.img_size,
         download=config.download,
+        on_bad_picture=config.on_bad_picture,
     )
+    if config.overfit:
+        return _few(splits, config)
+    need_validation(config, splits.val is not None or config.val_fraction > 0)
     if not config.val_fraction:
         return splits
     if splits.val is not None:
@@ -52,6 +61,23 @@ def load_splits(config: TrainConfig) -> DataSplits:
         train=Pictures(images[kept], labels[kept]),
         val=Pictures(images[held], labels[held]),
     )
+
+
+def _few(splits: DataSplits, config: TrainConfig) -> DataSplits:
+    """The first ``config.overfit`` pictures of a draw that takes from every class in turn."""
+    labels = splits.train.labels
+    if config.overfit > len(labels):
+        raise UsageError(
+            f"overfit must be at most the {len(labels):,} training pictures, got {config.overfit}"
+        )
+    drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))
+    turn = torch.empty_like(drawn)  # the how many-th of its class a picture is
+    for label in labels.unique():
+        where = labels[drawn] == label
+        turn[where] = torch.arange(int(where.sum()))
+    chosen = drawn[turn.argsort(stable=True)][: config.overfit]
+    few = Pictures(splits.train.images[chosen], labels[chosen])
+    return dataclasses.replace(splits, train=few, test=few, val=None)
 
 
 @dataclass(frozen=True)

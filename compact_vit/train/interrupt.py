@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -64,16 +65,28 @@ class Stopper:
             raise KeyboardInterrupt
         self.signal = number
 
-    def check(self) -> None:
-        """Raise ``Stopped`` if the run is to stop here."""
+    def check(self, most: Callable[[int], int] = int) -> None:
+        """Raise ``Stopped`` if the run is to stop here.
+
+        Several processes stop together: ``most`` gives the largest number that any of them says.
+        """
+        asked = most(self._asked())
+        if asked == OUT_OF_TIME:
+            raise Stopped(f"stopped before the time limit of {self.limit:g} s", OUT_OF_TIME)
+        if asked:
+            raise Stopped(f"stopped by {signal.Signals(asked).name}", 128 + asked)
+
+    def _asked(self) -> int:
+        """The number of the signal that was heard, ``OUT_OF_TIME``, or 0 to go on."""
         now = time.perf_counter()
         self.longest_step = max(self.longest_step, now - self.checked)
         self.checked = now
         if self.signal is not None:
-            raise Stopped(f"stopped by {signal.Signals(self.signal).name}", 128 + self.signal)
+            return self.signal
         ahead = 2 * self.longest_step + 2 * self.longest_save
         if self.limit is not None and now - self.started + ahead > self.limit:
-            raise Stopped(f"stopped before the time limit of {self.limit:g} s", OUT_OF_TIME)
+            return OUT_OF_TIME
+        return 0
 
     def saved(self, seconds: float) -> None:
         """Hear how long a save took; it is no step."""

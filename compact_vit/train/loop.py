@@ -1,48 +1,46 @@
-"""A training run, top to bottom: one batch's way, one epoch, the whole.
-
-Letters: B batch, C channels, H x W pixels, K classes.
-"""
+"""A training run, top to bottom: what it is given, its epochs, and what it leaves."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
-from ..models.compact import CompactTransformer
-from .checkpoint import load_checkpoint, newest, unfit
+from .checkpoint import load_checkpoint, unfit
 from .config import TrainConfig
+from .distributed import Processes, lost, processes
+from .ending import ended
+from .epoch import train_epoch
 from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
 from .interrupt import Stopper
-from .machine import hardware, pick_device
+from .machine import exactly, hardware, pick_device
 from .metrics import Evaluation, evaluate_model
+from .page import write_page
 from .progress import Progress
 from .run import RunFolder, check_output
 from .save import save_run
+from .start import start_from
 from .state import TrainState, build_state, compiled_forward
-from .step import train_step
 from .summary import summarize_run, write_curves
 
-#: An epoch that takes longer is saved within, this often.
-SAVE_SECONDS = 600.0
+if TYPE_CHECKING:
+    from ..models.zoo import AnyModel
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What a finished run gives: the model to use, and everything its folder says."""
 
-    model: CompactTransformer
+    model: AnyModel
     output: Path
     config: TrainConfig
     history: list[dict[str, Any]]
@@ -63,14 +61,19 @@ def train(
     Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
     ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and
     ``Stopped``, with all that was done saved for ``resume``, on SIGTERM, SIGINT, and before
-    ``time_limit`` seconds are over.
+    ``time_limit`` seconds are over. Under ``torchrun`` its processes train together, and only the
+    first of them writes and speaks.
     """
-    if output is not None:
-        check_output(Path(output))
-    run = _Run.build(config, quiet, time_limit)
-    if config.data_dir is not None:  # the folder must find its pictures from anywhere
-        config = dataclasses.replace(config, data_dir=os.path.abspath(config.data_dir))
-    return run.go(RunFolder.create(output, config), [])
+    with processes() as together, exactly(config.deterministic):
+        if output is not None:
+            together.share(lambda: check_output(Path(output)))
+        run = _Run.build(config, together, quiet, time_limit)
+        together.agree(lambda: start_from(run.state, config.init_from))
+        for name in ("data_dir", "init_from"):  # the folder must find them from anywhere
+            if getattr(config, name) is not None:
+                path = os.path.abspath(getattr(config, name))
+                config = dataclasses.replace(config, **{name: path})
+        return run.go(together.share(lambda: RunFolder.create(output, config)), [])
 
 
 def resume(
@@ -82,26 +85,22 @@ def resume(
     that has finished is returned as it is. Raises ``UsageError`` if there is nothing to go on
     from, and ``Stopped`` as ``train`` does.
     """
+    with processes() as together:
+        folder, config = together.share(lambda: _open(run))
+        with exactly(config.deterministic):
+            current = _Run.build(config, together, quiet, time_limit)
+            saved = together.share(folder.newest)
+            if saved is None:
+                together.agree(lambda: start_from(current.state, config.init_from))
+            else:
+                together.agree(lambda: current.take(folder, *saved))
+            epochs = 0 if saved is None else int(saved[1]["epoch"])
+            return current.go(folder, together.share(lambda: folder.keep_metrics(epochs)))
+
+
+def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, TrainConfig]:
     folder = RunFolder.open(run)
-    current = _Run.build(folder.config(), quiet, time_limit)
-    if not folder.begun():
-        return current.go(folder, folder.keep_metrics(0))
-    path, saved, warning = newest(folder.last, current.state.device)
-    if warning:
-        print(warning, file=sys.stderr)
-    try:
-        data = (tuple(saved["classes"]), saved["pictures"])
-        if data == current.data:
-            current.state.load_state_dict(saved["training"], saved["epoch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise unfit(path, "this run", error) from None
-    if data != current.data:
-        (before, pictures), (classes, now) = data, current.data
-        raise UsageError(
-            f"the data set has changed since '{folder.path}' was trained: it had {len(before)} "
-            f"classes and {pictures:,} training pictures, and now has {len(classes)} and {now:,}"
-        )
-    return current.go(folder, folder.keep_metrics(saved["epoch"]))
+    return folder, folder.config()
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,38 @@ class _Run:
     quiet: bool
 
     @classmethod
-    def build(cls, config: TrainConfig, quiet: bool, time_limit: float | None) -> _Run:
+    def build(
+        cls, config: TrainConfig, together: Processes, quiet: bool, time_limit: float | None
+    ) -> _Run:
         stopper = Stopper(time_limit)
-        device = pick_device(config.device)
-        splits = load_splits(config)
-        state = build_state(config, splits, device)
+        device = together.agree(lambda: pick_device(config.device))
+        splits = together.in_turns(lambda: load_splits(config))
+        state = together.agree(lambda: build_state(config, splits, device, together))
         batch = build_train_batch(config, splits)
-        return cls(config, splits, state, batch, compiled_forward(state), stopper, quiet)
+        forward = compiled_forward(state)
+        quiet = quiet or not together.first
+        return cls(config, splits, state, batch, forward, stopper, quiet)
+
+    def take(self, folder: RunFolder, path: Path, saved: dict[str, Any]) -> None:
+        """Go on from what the checkpoint at ``path`` holds."""
+        try:
+            data = (tuple(saved["classes"]), saved["pictures"])
+            if data == self.data:
+                self.state.load_state_dict(saved["training"], saved["epoch"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise unfit(path, "this run", error) from None
+        if data != self.data:
+            (before, pictures), (classes, now) = data, self.data
+            raise UsageError(
+                f"the data set has changed since '{folder.path}' was trained: it had "
+                f"{len(before)} classes and {pictures:,} training pictures, and now has "
+                f"{len(classes)} and {now:,}"
+            )
+
+    @property
+    def together(self) -> Processes:
+        """The processes that train."""
+        return self.state.processes
 
     @property
     def data(self) -> tuple[tuple[str, ...], int]:
@@ -148,27 +172,38 @@ class _Run:
         )
         for note in state.choices.notes:
             progress.say(note)
-        if state.epoch >= config.epochs:
-            progress.say(f"all {config.epochs} epochs are done: nothing is left to train")
-            if (folder.path / "summary.json").exists():  # what was measured then stays as it is
-                summary = folder.read_json("summary.json")
+        row = history[-1] if history else None
+        if reason := ended(config, state, row):
+            progress.say(f"{reason}: nothing is left to train")
+            summary = self.together.share(folder.summary)
+            if summary is not None:  # what was measured then stays as it is
                 return TrainResult(state.evaluated.eval(), folder.path, config, history, summary)
         watched: Evaluation | None = None
         try:
             with self.stopper:
-                while state.epoch < config.epochs:
+                while not (reason := ended(config, state, row)):
                     row, watched = self._epoch(folder, progress)
                     history.append(row)
-                    folder.append_metrics(row)
+                    if self.together.first:
+                        folder.append_metrics(row)
                     self._save(folder, row)
                     progress.end_epoch(row)
-                    self.stopper.check()
+                    self.stopper.check(self.together.most)
+                if state.epoch < config.epochs and watched is not None:
+                    progress.say(f"{reason}: the run ends")
                 return self._finish(folder, history, watched)
         except Stopped as stop:
             if state.unfinished is not None:
                 self._save(folder, None)
             text = f"{stop}, and saved: go on with --resume {folder.path}"
             raise Stopped(text, stop.status) from None
+        except RuntimeError as error:
+            if self.together.count == 1 or not lost(error):
+                raise
+            raise UsageError(
+                "a process of the run has ended or is out of reach: start all of them again with "
+                f"--resume {folder.path}"
+            ) from error
         except KeyboardInterrupt:
             if folder.last.exists():
                 progress.say(f"the last checkpoint is whole: go on with --resume {folder.path}")
@@ -183,11 +218,21 @@ class _Run:
         progress.start_epoch(state.epoch + 1)
         if state.unfinished is None:
             lr = state.schedule.get_last_lr()[0]
-            state.unfinished = {"lr": lr, "sums": [0.0, 0.0, 0.0], "seconds": 0.0, "trained": False}
+            state.unfinished = {"lr": lr, "sums": [[0.0] * 3], "seconds": 0.0, "trained": False}
         if not state.unfinished["trained"]:
-            self._train_epoch(folder, progress)
+            train_epoch(
+                self.config,
+                state,
+                self.batch,
+                self.forward,
+                self.stopper,
+                progress,
+                Forecast(self.config, state, len(pictures), progress),
+                save=lambda: self._save(folder, None),
+            )
         before = state.unfinished
-        (loss, right, seen), seconds = before["sums"], before["seconds"]
+        loss, right, seen = map(sum, zip(*before["sums"], strict=True))
+        seconds = before["seconds"]
         start = time.perf_counter()
         evaluation = self._evaluate(pictures)
         if not seen or not math.isfinite(evaluation.loss):
@@ -195,8 +240,7 @@ class _Run:
                 f"the loss of epoch {state.epoch + 1} is not finite: train again with "
                 f"a smaller lr than {self.config.lr:g}, or clip_grad 1"
             )
-        state.epoch += 1
-        state.unfinished = None
+        state.end_epoch(evaluation.loss)
         row = {
             "epoch": state.epoch,
             "lr": before["lr"],
@@ -208,52 +252,16 @@ class _Run:
         }
         return row, evaluation
 
-    def _train_epoch(self, folder: RunFolder, progress: Progress) -> None:
-        """Pass over what the epoch has left of the training set; the sums go to the state."""
-        state, so_far = self.state, self.state.unfinished
-        assert so_far is not None
-        state.model.train()
-        # loss, right, seen; not all devices have float64
-        totals = torch.tensor(so_far["sums"], device=state.device)
-        if so_far["sums"][2]:
-            progress.advance(int(so_far["sums"][2]))
-        forecast = Forecast(self.config, state, len(self.watched[1]), progress)
-        start = saved = time.perf_counter()
-
-        def note(trained: bool) -> None:
-            seconds = so_far["seconds"] + time.perf_counter() - start
-            now = {"sums": totals.tolist(), "seconds": seconds, "trained": trained}
-            state.unfinished = so_far | now
-
-        try:
-            for number, (images, labels) in enumerate(state.loader):
-                x, targets = self.batch(images, labels, state.epoch, state.augmentation)
-                lr = float(state.schedule.get_last_lr()[0])
-                totals += train_step(state, self.config, self.forward, x, targets)
-                state.health.check(lr, state.epoch + 1, number + 1)
-                progress.advance(len(labels))
-                forecast.tick()
-                if progress.due():
-                    loss, right, seen = totals.tolist()
-                    progress.show(loss / max(seen, 1), 100 * right / max(seen, 1), int(seen))
-                self.stopper.check()
-                if time.perf_counter() - saved > SAVE_SECONDS:
-                    note(trained=False)
-                    self._save(folder, None)
-                    saved = time.perf_counter()
-        except Stopped:
-            note(trained=False)
-            raise
-        note(trained=True)
-
     def _evaluate(self, pictures: Pictures) -> Evaluation:
+        alone = self.together.count == 1  # several could not stop in the same place
         return evaluate_model(
             self.state.evaluated,
             pictures,
             self.batch.normalize,
             device=self.state.device,
             precision=self.state.choices.precision,
-            on_batch=lambda done: self.stopper.check(),
+            on_batch=(lambda done: self.stopper.check()) if alone else None,
+            processes=self.together,
         )
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
@@ -270,12 +278,14 @@ class _Run:
             last = self._evaluate(splits.test)
         best = None
         if state.best is not None:
-            weights = load_checkpoint(folder.best, map_location=state.device)["weights"]
+            weights = self.together.share(lambda: load_checkpoint(folder.best)["weights"])
             kept = {k: v.clone() for k, v in state.evaluated.state_dict().items()}
             state.evaluated.load_state_dict(weights)
             best = self._evaluate(splits.test)
             state.evaluated.load_state_dict(kept)
         summary = summarize_run(self.config, state, splits, history, last, best)
-        folder.write_json("summary.json", summary)
-        write_curves(folder.path / "curves.png", history, self.config)
+        if self.together.first:
+            folder.write_json("summary.json", summary)
+            write_curves(folder.path / "curves.png", history, self.config)
+            write_page(folder, self.config, state, splits, history, last, summary)
         return TrainResult(state.evaluated.eval(), folder.path, self.config, history, summary)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 import torch
@@ -28,6 +30,26 @@ def pick_device(name: str) -> torch.device:
     if device.type == "meta":
         raise UsageError("device must be one that computes, got 'meta': try 'cpu' or 'auto'")
     return device
+
+
+@contextmanager
+def exactly(wanted: bool) -> Iterator[None]:
+    """Within: the same bits in every run on the same machine, also on a GPU, if ``wanted``.
+
+    torch refuses operations of which it has no such form, and is slower. On a CPU nothing changes.
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's condition
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:

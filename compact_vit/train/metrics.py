@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..data.loader import BatchLoader
 from ..data.pictures import Pictures
+from .distributed import ALONE, Processes
 from .machine import choose_precision
 
 
@@ -52,24 +53,28 @@ def evaluate_model(
     precision: str = "auto",
     batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Evaluation:
     """Run ``model`` over all ``pictures`` as they are: no augmentation, no draw.
 
     Without ``batch_size`` it is 64 on a CPU, whose caches hold no more, and 512 elsewhere. The
-    model's mode is restored. ``on_batch`` hears the number of pictures of each batch done.
+    model's mode is restored. ``on_batch`` hears the number of pictures of each batch done. Several
+    ``processes`` share the pictures, and all get the whole evaluation.
     """
     was_training = model.training
     model.eval()
-    logits = []
+    logits = [torch.empty(0)]
     batch_size = batch_size or (64 if device.type == "cpu" else 512)
-    loader = BatchLoader(pictures, batch_size, shuffle=False, generator=None, device=device)
+    mine = processes.share_of(len(pictures))
+    share = Pictures(pictures.images[mine], pictures.labels[mine])
+    loader = BatchLoader(share, batch_size, shuffle=False, generator=None, device=device)
     for images, _ in loader:
         with autocast(device, precision):
             logits.append(model(normalize(images)).float())
         if on_batch is not None:
             on_batch(len(images))
     model.train(was_training)
-    return score_logits(torch.cat(logits).cpu(), pictures.labels)
+    return score_logits(processes.gather(torch.cat(logits)), pictures.labels)
 
 
 def score_logits(logits: Tensor, labels: Tensor) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate: AdamW, linear warm-up, cosine, cool-down."""
+"""The optimiser, over the parameters in the groups that decay and that do not."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from typing import Any
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import (
-    ConstantLR,
-    CosineAnnealingLR,
-    LinearLR,
-    LRScheduler,
-    SequentialLR,
-)
 
+from ..errors import UsageError
 from .config import TrainConfig
+
+#: optimizer -> timm's name of it, whose own "sgd" is Nesterov's
+_TIMM_NAMES = {"sgd": "momentum"}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -37,29 +34,32 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """AdamW over the model's parameter groups (Loshchilov and Hutter, arXiv 1711.05101)."""
-    groups = parameter_groups(model, config.weight_decay)
-    device = next(model.parameters()).device.type
-    return AdamW(groups, lr=config.lr, fused=device in ("cpu", "cuda"))
+    """``config.optimizer`` over the model's parameter groups, by timm's factory.
 
-
-def build_schedule(optimizer: Optimizer, config: TrainConfig, steps_per_epoch: int) -> LRScheduler:
-    """The learning rate of every step: linear from ``warmup_lr``, cosine to ``min_lr``, constant.
-
-    Warm-up and cool-down are shares of all the steps; the schedule advances once a step.
+    AdamW is torch's own (Loshchilov and Hutter, arXiv 1711.05101). There and in ``muon`` weight
+    decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves matrices
+    and convolutions by an orthogonalised step, the rest by AdamW's. Raises ``UsageError`` where
+    the timm that is installed has no such optimiser.
     """
-    total = config.epochs * steps_per_epoch
-    warmup = round(config.warmup_ratio * total)
-    cooldown = round(config.cooldown_ratio * total)
-    parts: list[LRScheduler] = []
-    if warmup:
-        start = max(config.warmup_lr / config.lr, 1e-12)  # LinearLR refuses an exact zero
-        parts.append(LinearLR(optimizer, start_factor=start, total_iters=warmup))
-    decline = max(1, total - warmup - cooldown)
-    parts.append(CosineAnnealingLR(optimizer, T_max=decline, eta_min=config.min_lr))
-    if cooldown:
-        floor = config.min_lr / config.lr
-        parts.append(ConstantLR(optimizer, factor=floor, total_iters=total))
-    starts = [warmup] if warmup else []
-    starts += [warmup + decline] if cooldown else []
-    return SequentialLR(optimizer, parts, milestones=starts)
+    groups = parameter_groups(model, config.weight_decay)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    if config.optimizer == "adamw":
+        return AdamW(groups, lr=config.lr, fused=fused)
+
+    import timm
+    from timm.optim import create_optimizer_v2
+
+    if config.optimizer == "muon" and not hasattr(timm.optim, "Muon"):
+        raise UsageError(
+            f"optimizer 'muon' needs timm 1.0.21 or later, and this is {timm.__version__}: "
+            "pip install --upgrade timm, or choose 'adamw'"
+        )
+    moving = config.optimizer in ("momentum", "nesterov", "muon")
+    own = {"fused": fused} if config.optimizer == "adam" else {}
+    return create_optimizer_v2(
+        groups,
+        opt=_TIMM_NAMES.get(config.optimizer, config.optimizer),
+        lr=config.lr,
+        momentum=config.momentum if moving else 0.0,
+        **own,
+    )

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..data.catalog import dataset_info
 from ..errors import unknown
-from ..models.config import config_from_name
+from ..models.config import ModelConfig
+from ..models.names import config_of
 
 #: Side of the pictures that the recipes name their models for, pixels.
 _SMALL = 32
@@ -79,6 +80,28 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
+#: What learning a few pictures by heart fixes: nothing that would keep a model from it.
+OVERFIT: dict[str, Any] = {
+    "val_fraction": 0.0,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "drop_path": 0.0,
+    "auto_augment": "none",
+    "crop_padding": 0,
+    "min_crop_area": 1.0,
+    "flip": 0.0,
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+    "ema": 0.0,
+    "early_stopping": 0,
+}
+
+#: What it takes where nothing else is said.
+OVERFIT_DEFAULTS: dict[str, Any] = {"epochs": 100, "batch_size": 20}
+
 #: (recipe, data set) -> where the published recipe differs for one data set
 _VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
     ("published-300", "cifar10"): {
@@ -124,7 +147,8 @@ def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[s
     else:
         values |= {"model": own.get("model", GENERAL["model"])} | RECIPES[name]
     values |= _VARIANTS.get((name, dataset), {})
-    if name == "published-200" and config_from_name(model or values["model"]).depth < 6:
+    named = config_of(model or values["model"])
+    if name == "published-200" and isinstance(named, ModelConfig) and named.depth < 6:
         values["warmup_ratio"] = 5 / 200
     if dataset_info(dataset).img_size > _SMALL:
         values["model"] = own["model"]  # the recipes' models are for small pictures

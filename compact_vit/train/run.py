@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..data.augment import Normalize
 from ..errors import UsageError, unknown
-from ..models.compact import CompactTransformer
-from ..models.zoo import create_model
-from .checkpoint import load_checkpoint, previous, unfit
+from ..models.zoo import model_of
+from .checkpoint import load_checkpoint, newest, previous, unfit
 from .config import TrainConfig
+from .files import append_line, write_whole
+from .model import model_config
+
+if TYPE_CHECKING:
+    from ..models.zoo import AnyModel
+
+#: What every line of ``metrics.jsonl`` holds, besides what was evaluated.
+_FIGURES = {"epoch", "lr", "train_loss", "train_accuracy", "pictures_per_second", "seconds"}
+
+#: What JSON of brackets or digits without an end raises.
+_TOO_MUCH = (RecursionError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -65,9 +78,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write ``value`` as indented JSON, whole or not at all."""
-        temporary = self.path / f"{name}.tmp"
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
-        temporary.replace(self.path / name)
+        write_whole(self.path / name, f"{json.dumps(value, indent=2)}\n".encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The object in the file ``name``; ``UsageError`` if it is missing or damaged."""
@@ -75,11 +86,18 @@ class RunFolder:
             value = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             raise UsageError(f"'{self.path}' has no {name}: its run has not finished") from None
-        except ValueError as error:
-            raise UsageError(f"'{self.path / name}' is not JSON ({error})") from None
+        except (ValueError, *_TOO_MUCH) as error:
+            problem = f"is not JSON ({error!s:.80})"
+            raise UsageError(f"'{self.path / name}' {problem}: {_way_out(name)}") from None
         if not isinstance(value, dict):
-            raise UsageError(f"'{self.path / name}' must hold an object, got {value!r:.40}")
+            problem = f"must hold an object, got {value!r:.40}"
+            raise UsageError(f"'{self.path / name}' {problem}: {_way_out(name)}")
         return value
+
+    def summary(self) -> dict[str, Any] | None:
+        """The content of ``summary.json``, None if the run has not finished."""
+        exists = (self.path / "summary.json").exists()
+        return self.read_json("summary.json") if exists else None
 
     def begun(self) -> bool:
         """Whether a checkpoint was ever written; a kill may have met the first, after its line."""
@@ -87,29 +105,52 @@ class RunFolder:
         if any(path.exists() for path in written):
             return True
         log = self.path / "metrics.jsonl"
-        return log.exists() and len(log.read_text().splitlines()) > 1
+        return log.exists() and log.read_bytes().count(b"\n") > 1
+
+    def newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest whole checkpoint and its content; None if the run was stopped before one."""
+        if not self.begun():
+            return None
+        path, content, warning = newest(self.last)
+        if warning:
+            print(warning, file=sys.stderr)
+        return path, content
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch's line to ``metrics.jsonl``."""
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add one epoch's line to ``metrics.jsonl``: who reads meanwhile finds whole lines.
+
+        It is on the disk before the checkpoint that knows of its epoch.
+        """
+        append_line(self.path / "metrics.jsonl", json.dumps(row))
 
     def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
         """The lines of the first ``epochs``; a resumed run writes those after them anew."""
-        path, temporary = self.path / "metrics.jsonl", self.path / "metrics.jsonl.tmp"
+        path = self.path / "metrics.jsonl"
         if not epochs:  # stopped within the first
             path.unlink(missing_ok=True)
             return []
         try:
             rows = [json.loads(line) for line in path.read_text().splitlines()[:epochs]]
-            whole = [row["epoch"] for row in rows] == list(range(1, epochs + 1))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            whole = len(rows) == epochs and all(
+                row["epoch"] == number
+                and all(math.isfinite(row[name]) for name in rows[0].keys() | _FIGURES)
+                for number, row in enumerate(rows, 1)
+            )
+        except (FileNotFoundError, ValueError, LookupError, TypeError, *_TOO_MUCH):
             whole = False
         if not whole:
             raise UsageError(f"'{path}' does not hold epochs 1 to {epochs}: train again")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        temporary.replace(path)
+        text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        if path.read_bytes() != text:  # a finished run may lie where nothing can be written
+            write_whole(path, text)
         return rows
+
+
+def _way_out(name: str) -> str:
+    """What to do about a run's file that is damaged."""
+    if name == "summary.json":
+        return "delete it, and --resume writes it anew"
+    return "put a copy in its place, or train again"
 
 
 def check_output(path: Path) -> None:
@@ -133,7 +174,7 @@ def check_output(path: Path) -> None:
 class TrainedModel:
     """A model as a run left it, with what its pictures and answers mean."""
 
-    model: CompactTransformer
+    model: AnyModel
     config: TrainConfig
     classes: tuple[str, ...]
     mean: tuple[float, ...]
@@ -141,19 +182,14 @@ class TrainedModel:
     epoch: int
 
 
-def build_model(config: TrainConfig, num_classes: int, in_chans: int) -> CompactTransformer:
-    """The configuration's model for pictures of ``in_chans`` channels in ``num_classes``."""
-    return create_model(
-        config.model,
-        num_classes=num_classes,
-        img_size=config.img_size,
-        in_chans=in_chans,
-        positional_embedding=config.positional_embedding,
-        dropout=config.dropout,
-        attention_dropout=config.attention_dropout,
-        drop_path=config.drop_path,
-        residual=config.residual,
-    )
+def build_model(
+    config: TrainConfig, num_classes: int, in_chans: int, *, fetch: bool = True
+) -> AnyModel:
+    """The configuration's model for pictures of ``in_chans`` channels in ``num_classes``.
+
+    Without ``fetch`` it has no pretrained weights.
+    """
+    return model_of(model_config(config, num_classes, in_chans, fetch=fetch))
 
 
 def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> TrainedModel:
@@ -172,9 +208,12 @@ def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> Tr
     content = load_checkpoint(path)
     try:
         classes, mean, std = (tuple(content[key]) for key in ("classes", "mean", "std"))
-        model = build_model(config, len(classes), len(mean))
+        if not all(isinstance(name, str) for name in classes):
+            raise TypeError(f"its classes must be names, got {classes!r:.60}")
+        Normalize(mean, std)  # as whoever shows pictures to the model will
+        model = build_model(config, len(classes), len(mean), fetch=False)
         model.load_state_dict(content["weights"])
         epoch = int(content["epoch"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise unfit(path, config.model, error) from None
     return TrainedModel(model.eval(), config, classes, mean, std, epoch)

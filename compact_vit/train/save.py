@@ -7,6 +7,7 @@ from typing import Any
 from ..data.pictures import DataSplits
 from .checkpoint import save_checkpoint
 from .config import TrainConfig
+from .ending import ended
 from .run import RunFolder
 from .state import TrainState
 
@@ -21,8 +22,14 @@ def save_run(
     """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on the validation split.
 
     Without a row an epoch is under way. Without a validation split the best is the last epoch:
-    there is nothing to pick on but the test set.
+    there is nothing to pick on but the test set. Of several processes only the first writes.
     """
+    accuracy = row["val_accuracy"] if row is not None and splits.val is not None else None
+    picked = accuracy is not None and (state.best is None or accuracy > state.best["val_accuracy"])
+    if picked:
+        state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
+    if not state.processes.first:
+        return
     content = {
         "weights": state.evaluated.state_dict(),
         "epoch": state.epoch,
@@ -31,11 +38,7 @@ def save_run(
         "mean": list(splits.mean),
         "std": list(splits.std),
     }
-    if row is not None and splits.val is None and state.epoch == config.epochs:
+    whole = row is not None and ended(config, state, row)
+    if picked or (whole and splits.val is None):
         save_checkpoint(folder.best, content)
-    if row is not None and splits.val is not None:
-        accuracy = row["val_accuracy"]
-        if state.best is None or accuracy > state.best["val_accuracy"]:
-            state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
-            save_checkpoint(folder.best, content)
     save_checkpoint(folder.last, {**content, "training": state.state_dict()}, keep=True)

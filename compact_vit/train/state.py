@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,19 +15,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..data.loader import BatchLoader
 from ..data.pictures import DataSplits
-from ..models.compact import CompactTransformer
+from ..errors import UsageError
 from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
+from .distributed import ALONE, Processes
 from .health import Health
-from .optim import build_optimizer, build_schedule
+from .optim import build_optimizer
 from .run import build_model
+from .schedule import Plateau, build_schedule
+
+if TYPE_CHECKING:
+    from ..models.zoo import AnyModel
 
 
 @dataclass
 class TrainState:
     """The moving parts of a run, each able to say and to take back its state."""
 
-    model: CompactTransformer
+    model: AnyModel
     ema: AveragedModel | None
     optimizer: Optimizer
     schedule: LRScheduler
@@ -35,10 +40,13 @@ class TrainState:
     loader: BatchLoader
     order: torch.Generator
     augmentation: torch.Generator
+    """Seeded anew for every step, as the global generator is."""
     device: torch.device
     choices: Choices
     """How the machine is used."""
     health: Health
+    seed: int
+    processes: Processes
     epoch: int = 0
     """Epochs done."""
     best: dict[str, Any] | None = None
@@ -48,31 +56,41 @@ class TrainState:
     all its steps are done; None between two epochs."""
 
     @property
-    def evaluated(self) -> CompactTransformer:
+    def evaluated(self) -> AnyModel:
         """The model whose figures count: the averaged one if there is one."""
-        model = self.model if self.ema is None else self.ema.module
-        assert isinstance(model, CompactTransformer)
-        return model
+        return self.model if self.ema is None else self.ema.module  # type: ignore[return-value]
+
+    def end_epoch(self, loss: float) -> None:
+        """Count the epoch under way as done, after which the watched split had this ``loss``."""
+        if isinstance(self.schedule, Plateau):
+            self.schedule.end_epoch(loss)
+        self.epoch += 1
+        self.unfinished = None
+
+    def reseed(self) -> None:
+        """Seed the next step's draws: by the run's seed, the step and the process, nothing else.
+
+        So nothing of them has to be kept for a run to go on, with any number of processes.
+        """
+        key = (self.health.steps, self.processes.rank)
+        draws = np.random.SeedSequence(self.seed, spawn_key=key).generate_state(2, np.uint64)
+        self.augmentation.manual_seed(int(draws[0]))
+        torch.manual_seed(int(draws[1]))
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, from which ``load_state_dict`` goes on exactly."""
-        state = {
+        return {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": _plain(self.schedule.state_dict()),
             "scaler": self.scaler.state_dict(),
             "order": self.order.get_state(),
-            "augmentation": self.augmentation.get_state(),
-            "global": torch.get_rng_state(),
             "loader": self.loader.state_dict(),
             "health": self.health.state_dict(),
             "best": self.best,
             "unfinished": self.unfinished,
         }
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
 
     def load_state_dict(self, state: dict[str, Any], epoch: int) -> None:
         """Become what ``state_dict`` described, after ``epoch`` epochs."""
@@ -83,10 +101,6 @@ class TrainState:
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         self.order.set_state(state["order"].cpu())
-        self.augmentation.set_state(state["augmentation"].cpu())
-        torch.set_rng_state(state["global"].cpu())
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
         self.health.load_state_dict(state["health"])
         self.best, self.epoch, self.unfinished = state["best"], epoch, state["unfinished"]
         if self.unfinished is not None and not self.unfinished["trained"]:
@@ -102,13 +116,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -> TrainState:
-    """The state before the first step: three independent streams of draws from one seed."""
-    weights, order, augmentation = (
-        int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(3)
-    )
+def build_state(
+    config: TrainConfig,
+    splits: DataSplits,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> TrainState:
+    """The state before the first step, the same in all processes."""
+    weights, order = (int(s) for s in np.random.SeedSequence(config.seed).generate_state(2))
     order_generator = torch.Generator().manual_seed(order)
     batch_size = min(config.batch_size, len(splits.train))
+    if batch_size % processes.count:
+        raise UsageError(
+            f"batch_size must be a multiple of the {processes.count} processes, got {batch_size}"
+        )
     loader = BatchLoader(
         splits.train,
         batch_size,
@@ -116,9 +137,11 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
         generator=order_generator,
         drop_last=True,
         device=device,
+        share=(processes.rank, processes.count),
     )
     steps = config.epochs * len(loader)
-    choices = choose(config, len(splits.mean), device, batch_size, steps)
+    share = batch_size // processes.count
+    choices = choose(config, len(splits.mean), device, share, steps)
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
@@ -136,24 +159,28 @@ def build_state(config: TrainConfig, splits: DataSplits, device: torch.device) -
         scaler=torch.amp.GradScaler(device.type, enabled=choices.precision == "fp16"),
         loader=loader,
         order=order_generator,
-        augmentation=torch.Generator(device).manual_seed(augmentation),
+        augmentation=torch.Generator(device),
         device=device,
         choices=choices,
         health=Health(device),
+        seed=config.seed,
+        processes=processes,
     )
 
 
 def compiled_forward(state: TrainState) -> nn.Module:
     """The model as training calls it: compiled if that was chosen and works, else as it is."""
     model, choices = state.model.train(), state.choices
+    eager = state.processes.wrap(model)
     if not choices.compile:
-        return model
-    shape = (state.loader.batch_size, model.in_chans, *model.config.height_width)
+        return eager
+    share = state.loader.batch_size // state.processes.count
+    shape = (share, model.in_chans, *model.config.height_width)
     x = torch.zeros(shape, device=state.device).chunk(choices.parts)[0]
-    forward = compile_model(model)
+    forward = compile_model(eager)
     failure = rehearse(forward, x, choices.precision)
     if not failure:
         return forward
     note = f"not compiled: torch.compile fails here: {failure}"
     state.choices = dataclasses.replace(choices, compile=False, notes=(*choices.notes, note))
-    return model
+    return eager

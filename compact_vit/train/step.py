@@ -5,6 +5,8 @@ Letters: B batch, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -25,11 +27,15 @@ def train_step(
     choices = state.choices
     criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
     figures = torch.zeros(3, device=x.device)
-    for part, wanted in zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True):
-        with autocast(state.device, choices.precision):
-            logits = forward(part)  # [B, K]
-        loss = criterion(logits.float(), wanted)
-        state.scaler.scale(loss * (len(part) / len(x))).backward()
+    parts = list(zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True))
+    for number, (part, wanted) in enumerate(parts, 1):
+        with averaged(forward, number == len(parts)):
+            with autocast(state.device, choices.precision):
+                logits = forward(part)  # [B, K]
+            # half precision is no place for a loss
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            loss = criterion(logits, wanted)
+            state.scaler.scale(loss * (len(part) / len(x))).backward()
         labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
         right = (logits.argmax(dim=1) == labels).sum()
         seen = torch.full((), float(len(part)), device=x.device)
@@ -38,6 +44,12 @@ def train_step(
     broken = ~(figures[0] + norm).isfinite()
     state.health.watch(broken, norm)
     return figures.where(~broken, 0.0)
+
+
+def averaged(forward: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Several processes average their gradients once, with the ``last`` part of a batch."""
+    no_sync = getattr(forward, "no_sync", None)
+    return nullcontext() if last or no_sync is None else no_sync()
 
 
 def _update(state: TrainState, config: TrainConfig) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.pictures import DataSplits
-from ..plots import plot_curves
+from ..plots import plot_curves, save_figure
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
 from .config import TrainConfig
@@ -34,18 +34,15 @@ def summarize_run(
     """
     model, picked = state.evaluated, state.best
     size = summarize(model, (model.config.in_chans, *model.config.height_width))
-    figures = {"split": "test", "n": last.n}
-    final = {**figures, "epoch": config.epochs, **last.figures()}
+    figures = {"split": "train" if config.overfit else "test", "n": last.n}
+    final = {**figures, "epoch": state.epoch, **last.figures()}
     if picked is None or best is None:
         chosen = {**final, "picked_on": None}
     else:
         chosen = {**figures, "epoch": picked["epoch"], **best.figures(), "picked_on": "val"}
         chosen["val_accuracy"] = picked["val_accuracy"]
-    # below 1% the score would ask whether a fraction was meant; here it is known to be percent
-    score = (
-        size_accuracy_score(last.accuracy, size.parameters_without_positions, SCORE_FLOOR)
-        if last.accuracy > SCORE_FLOOR
-        else 0.0
+    score = size_accuracy_score(
+        last.accuracy, size.parameters_without_positions, SCORE_FLOOR, known_percent=True
     )
     seconds = sum(row["seconds"] for row in history)
     return {
@@ -56,6 +53,8 @@ def summarize_run(
         "img_size": list(model.config.height_width),
         "train_pictures": len(splits.train),
         "epochs": config.epochs,
+        "stopped_early": state.epoch < config.epochs,
+        **_learnt(config, history),
         "final": final,
         "best": chosen,
         "parameters": size.parameters,
@@ -69,11 +68,20 @@ def summarize_run(
             "parameters": "without positions",
         },
         "seed": config.seed,
+        "skipped_pictures": splits.skipped,
         "skipped_steps": state.health.skipped,
         "seconds": seconds,
         "pictures_per_second": sum(row["pictures_per_second"] for row in history) / len(history),
         **_machine(state),
     }
+
+
+def _learnt(config: TrainConfig, history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether, and when, the pictures of ``overfit`` were learnt by heart; nothing without it."""
+    if not config.overfit:
+        return {}
+    learnt = (row["epoch"] for row in history if row["test_accuracy"] == 100)
+    return {"overfit": {"pictures": config.overfit, "learnt_in_epoch": next(learnt, None)}}
 
 
 def _machine(state: TrainState) -> dict[str, Any]:
@@ -86,14 +94,20 @@ def _machine(state: TrainState) -> dict[str, Any]:
         "attention": choices.attention,
         "attention_dropout": choices.attention_dropout,
         "hardware": hardware(state.device),
+        "processes": state.processes.count,
         "versions": versions(),
     }
 
 
+def run_title(config: TrainConfig) -> str:
+    """The model and its data set, a folder of pictures by its own name."""
+    folder = config.dataset == "folder"
+    return f"{config.model} on {Path(config.data_dir or '').name if folder else config.dataset}"
+
+
 def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig) -> None:
     """Draw loss and accuracy over the epochs."""
-    title = f"{config.model} on {config.dataset}"
+    title = run_title(config)
     if config.label_smoothing:
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
-    figure = plot_curves(history, title=title)
-    figure.savefig(path, dpi=150)
+    save_figure(plot_curves(history, title=title), path)

@@ -47,14 +47,14 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.fixture
-def refusal(capsys) -> Callable[[str], str]:
+def refusal(capsys) -> Callable[[str | list[str]], str]:
     """The one line that a command fails with; nothing else comes of it."""
 
-    def refused(words: str) -> str:
+    def refused(words: str | list[str]) -> str:
         before = contents(Path())
         capsys.readouterr()
         try:
-            status = main(words.split())
+            status = main(words.split() if isinstance(words, str) else words)
         except SystemExit as leaving:
             status = leaving.code
         captured = capsys.readouterr()

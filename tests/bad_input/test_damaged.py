@@ -73,6 +73,13 @@ DAMAGED = [
     ("run/config.json", overwritten("run/config.json", b"{"), "config.json' is not JSON"),
     ("no text", overwritten("run/config.json", b"\xff\xfe"), "config.json' is not JSON"),
     ("a list", overwritten("run/config.json", b"[1, 2]"), "must hold an object, got [1, 2]"),
+    ("brackets without end", overwritten("run/config.json", b"[" * 100_000), "is not JSON (max"),
+    ("digits without end", overwritten("run/config.json", b'{"lr": ' + b"9" * 5000 + b"}"),
+     "config.json' is not JSON (Exceeds the limit"),
+    ("nothing", overwritten("run/config.json", b""), "put a copy in its place, or train again"),
+    ("null", overwritten("run/config.json", b"null"), "must hold an object, got None: put a copy"),
+    ("too many epochs", config_with(epochs=10**400), "epochs must be at most 1,000,000, got 1000"),
+    ("too much padding", config_with(crop_padding=17), "crop_padding must be at most the pict"),
     ("unknown field", config_with(epoch=3), "unknown training option 'epoch': did you mean"),
     ("no data set", config_with(dataset=None), "dataset must be a name, got None"),
     ("text for a number", config_with(lr="fast"), "lr must be a number above 0, got 'fast'"),
@@ -114,6 +121,68 @@ def test_a_checkpoint_of_other_classes(place, refusal) -> None:
     checkpoint_with(classes=list("abcdefghij"))(place)
     assert "the data set has changed" in refusal("train --resume run")
     assert "classes are not the model's" in refusal("evaluate run")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mean": "abc"},
+        {"mean": [float("nan")]},
+        {"std": [0.0]},
+        {"mean": [0.5, 0.5, 0.5]},
+        {"mean": [10**400]},
+        {"classes": [["a"]] * 10},
+        {"weights": {"head.weight": 3}},
+        {"weights": 3},
+    ],
+    ids=str,
+)
+def test_checkpoints_that_hold_something_else(place, refusal, values) -> None:
+    checkpoint_with(**values)(place)
+    for words in ("evaluate run", "predict run a.png"):
+        assert "is not a checkpoint of cvt_2_8: " in refusal(words)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "run/summary.json' is not JSON"),
+        (b"{", "run/summary.json' is not JSON"),
+        (b"[1, 2]", "run/summary.json' must hold an object, got [1, 2]"),
+        (b"{}", "run/summary.json' is not a run's summary (KeyError 'final')"),
+        (b'{"final": 3}', "run/summary.json' is not a run's summary"),
+        (b'{"final": {"accuracy": "good"}}', "run/summary.json' is not a run's summary"),
+    ],
+)
+def test_a_damaged_summary_can_be_written_anew(place, refusal, content, said) -> None:
+    whole = json.loads((place / "run" / "summary.json").read_text())
+    overwritten("run/summary.json", content)(place)
+    message = refusal("train --resume run --quiet")
+    assert said in message
+    assert "delete it, and --resume writes it anew" in message
+    (place / "run" / "summary.json").unlink()
+    assert main(["train", "--resume", "run", "--quiet"]) == 0
+    anew = json.loads((place / "run" / "summary.json").read_text())
+    assert anew["final"] == whole["final"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\n\xfe\n", b"[" * 100_000, b"{}\n{}\n", b"1\n", b"\n"])
+def test_a_damaged_log(place, refusal, content) -> None:
+    overwritten("run/metrics.jsonl", content)(place)
+    assert "metrics.jsonl' does not hold epochs 1 to 1" in refusal("train --resume run")
+    if not content.startswith(b"[["):  # tests/faults/test_reported.py
+        assert "metrics.jsonl' is damaged: it must hold a line" in refusal("plot curves run")
+    for name in ("last.pt", "last.previous.pt", "summary.json"):
+        (place / "run" / name).unlink(missing_ok=True)
+    if content.count(b"\n") > 1:
+        assert "no checkpoint at 'run/last.pt'" in refusal("train --resume run")
+
+
+@pytest.mark.parametrize("epoch", ["last", None, -1, 1.5, [1]])
+def test_checkpoints_of_no_epoch(place, refusal, epoch) -> None:
+    checkpoint_with(epoch=epoch)(place)
+    for words in ("evaluate run", "predict run a.png", "train --resume run"):
+        assert "is damaged: its epoch must be a whole number, got" in refusal(words)
 
 
 def test_resume_of_a_run_whose_log_is_gone(place, refusal) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compact_vit.cli import main
+from compact_vit.cli import COMMANDS, main
 
 FOLDER = "train --dataset folder --data-dir"
 
@@ -59,12 +59,32 @@ TABLE = [
     ("train --img-size 16x", "wanted pixels such as 32 or 32x48, got '16x'"),
     ("train --img-size 0", "img_size must be a side or (height, width) of at least 3 pixels"),
     ("train --model vit_lite_2_16 --img-size 8", "of at least 16 pixels, got 8"),
-    ("train --img-size 99999999", "out of memory: ask for smaller pictures"),
+    ("train --img-size 99999999", "img_size must be at most 10,000 pixels a side, got 99999999"),
+    ("train --epochs 99999999", "epochs must be at most 1,000,000, got 99999999"),
+    ("train --crop-padding 99", "crop_padding must be at most the pictures' shorter side (16)"),
+    (f"train --seed {2**64}", "seed must be less than 2**63, got 18446744073709551616"),
+    ("train --rand-num-ops 0", "rand_num_ops must be a whole number of at least 1, got 0"),
+    ("train --min-crop-area 0", "min_crop_area must be a number in (0, 1], got 0.0"),
+    ("train --ema 1", "ema must be a number in [0, 1), got 1.0"),
+    ("train --clip-grad -1", "clip_grad must be a number of at least 0, got -1.0"),
+    ("train --accumulation half", "wanted a whole number of at least 1, or auto: 'half'"),
+    ("train --compile sometimes", "unknown compile 'sometimes': choose from auto, on, off"),
+    ("train --mixup 1e-9", "mixup must be 0 or at least 0.000001, got 1e-09"),
+    ("train --optimizer adamww", "unknown optimizer 'adamww': did you mean 'adamw'?"),
+    ("train --momentum 0.5", "momentum must be left out with optimizer 'adamw', got 0.5"),
+    ("train --schedule cosin", "unknown schedule 'cosin': did you mean 'cosine'?"),
+    ("train --decay-rate 0.5", "decay_rate must be left out with schedule 'cosine', got 0.5"),
+    ("train --early-stopping 3", "early_stopping must be 0 without a validation split"),
+    ("train --on-bad-picture ignore", "unknown on_bad_picture 'ignore': choose from refuse, skip"),
+    ("train --overfit 10 --dropout 0.1", "dropout must be 0.0 with overfit"),
+    ("train --time-limit soon", "time_limit must be a time such as 90s, 30m or 1h30m, got 'soon'"),
+    ("train --time-limit 0s", "time_limit must be a time such as 90s, 30m or 1h30m, got '0s'"),
     ("train --seed -1", "seed must be a whole number of at least 0, got -1"),
     ("train --flip 0.5", "flip must be 0: Handwritten digits"),
     ("train --warmup-ratio 0.5 --cooldown-ratio 0.5", "must leave epochs between them"),
     ("train --accumulation 9 --batch-size 8", "at most batch_size (8), got 9"),
     ("report cct_2_3x2 --num-classes -4", "num_classes must be"),
+    ("train --model cct_2_" + "3" * 6000 + "x1", "names are of the form vit_lite_L_P, "),
     ("predict run a.png --top 0", "top must be a whole number of at least 1, got 0"),
     ("predict run a.png --top many", "--top: invalid int value: 'many'"),
     # data
@@ -101,14 +121,94 @@ TABLE = [
     ("predict run a.png note.txt", "cannot read the picture note.txt"),
     ("predict run pictures", "cannot read the picture pictures"),
     ("predict run a.png --checkpoint worst", "unknown checkpoint 'worst'"),
+    ("predict run a.png --device tpu", "device must be one of this machine's, got 'tpu'"),
     ("report cct_6_3y1", "unknown model 'cct_6_3y1': did you mean 'cct_6_3x1'?"),
     ("report cct_2_3x2 --positional-embedding lernable", "did you mean 'learnable'?"),
+    ("page", "the following arguments are required: RUN"),
+    ("page nowhere", "'nowhere' is not the folder of a run"),
+    ("page run --output page.txt", "output must end in .html, got 'page.txt'"),
+    ("page run --published imagenet", "unknown data set with published results 'imagenet'"),
+    ("page run --published cifar10", "which cannot be compared with cifar10"),
+    ("report cct_2_3x2 cvt_2_5x1", "unknown model 'cvt_2_5x1': did you mean"),
+    ("report cct_2_3x2 --img-size 2", "of at least 3 pixels, got 2"),
+    ("report cct_2_3x2 --in-chans 0", "in_chans must be a whole number of at least 1, got 0"),
+    ("report cct_2_3x2 --by layer", "unknown grouping 'layer': choose from kind, module"),
+    ("report cct_2_3x2 --format yaml", "unknown format 'yaml': choose from table, markdown, csv"),
+    ("report cct_2_3x2 --plot sizes.doc", "must end in .png, .pdf or .svg, got 'sizes.doc'"),
+    # pictures of runs
+    ("plot curve run", "unknown picture 'curve': did you mean 'curves'?"),
+    ("plot histogram run", "unknown picture 'histogram': choose from curves, confusion, "),
+    ("plot --outptu a.png", "unknown argument '--outptu': see --help"),
+    ("plot curves", "the following arguments are required: RUN"),
+    ("plot curves nowhere", "'nowhere' is not the folder of a run"),
+    ("plot curves run ./run", "curves need every run once, got 'run' twice"),
+    ("plot curves run --axes log", "unknown axes 'log': did you mean 'log-log'?"),
+    ("plot curves run --output curves.doc", "must end in .png, .pdf or .svg, got 'curves.doc'"),
+    ("plot confusion run --split val", "the run held out no validation split"),
+    ("plot errors run --count 0", "count must be a whole number of at least 1, got 0"),
+    ("plot attention run", "the following arguments are required: PICTURE"),
+    ("plot attention run b.png", "no picture at b.png: give the path of a picture file"),
+    ("plot samples --draws 99", "draws must be a whole number from 1 to 32, got 99"),
+    ("plot samples run --flip 0.1", "leave out RUN, or --flip"),
+    ("plot schedule --lr 0", "lr must be a number above 0, got 0.0"),
+    # speed
+    ("bench", "the following arguments are required: NAME"),
+    ("bench cct_2_3y2", "unknown model 'cct_2_3y2': did you mean 'cct_2_3x2'?"),
+    ("bench cct_2_3x2 --rounds 0", "--rounds: wanted a whole number of at least 1, got '0'"),
+    ("bench cct_2_3x2 --threads two", "--threads: wanted a whole number of at least 1, got 'two'"),
+    ("bench cct_2_3x2 --batch-size -1", "--batch-size: wanted a whole number of at least 1"),
+    ("bench cct_2_3x2 --precision fp23", "unknown precision 'fp23': did you mean 'fp32'?"),
+    ("bench cct_2_3x2 --compile maybe", "unknown compile 'maybe': choose from auto, on, off"),
+    ("bench cct_2_3x2 --device gpu", "device must be one of this machine's, got 'gpu'"),
+    ("bench cct_2_3x2 --num-classes -1", "num_classes must be a whole number"),
+    ("bench cct_2_3x2 --threads 99999999", "threads must be at most 1,024, got 99999999"),
+    (f"bench cct_2_3x2 --num-classes {10**30}", "out of memory: ask for smaller pictures"),
+    # scores
+    ("score", "nothing to score: give --accuracy with --parameters, --runs, --published"),
+    ("score --accuracy 0.75 --parameters 1M", "must be in percent, got 0.75: was 75 meant?"),
+    ("score --accuracy 175 --parameters 1M", "a percentage from 0 to 100, got 175.0"),
+    ("score --accuracy 75", "--accuracy needs its size: either --parameters N or --effective FILE"),
+    ("score --accuracy 75 --parameters 3.17", "such as 3191397, 3.19M or 500k, got '3.17'"),
+    ("score --accuracy 75 --parameters 1M --n 0", "--n: wanted a whole number of at least 1"),
+    ("score --accuracy 75 --parameters 1M --floor 170", "floor must be a percentage from 0 to 100"),
+    ("score --accuracy 75 --effective nowhere.bin", "nowhere.bin: No such file or directory"),
+    ("score --accuracy 75 --effective run/last.pt", "use --runs 'run' --effective"),
+    ("score --runs nowhere", "nothing to rank: 'nowhere' is not the folder of a run"),
+    ("score --runs run --n 5", "belong to --accuracy, which is missing"),
+    ("score --runs run --published", "nothing is published here of digits, only of cifar10 or"),
+    ("score --published cifar-10", "did you mean 'cifar10'?"),
+    ("score --published cifar10 --format jsn", "unknown format 'jsn': did you mean 'json'?"),
+    ("score --published cifar10 --plot front.doc", "must end in .png, .pdf or .svg"),
+    # budgets
+    ("suggest", "no limit given: say --max-parameters, --max-macs or --max-latency"),
+    ("suggest --max-parameters lots", "such as 3191397, 3.19M or 500k, got 'lots'"),
+    ("suggest --max-parameters 1k", "nothing fits: the smallest is cvt_2_4 with"),
+    ("suggest --max-latency 5", "a time above 0 with its unit, such as 5ms or 0.5s, got '5'"),
+    ("suggest --max-macs 1M --img-size 2", "img_size must be"),
+    ("suggest --max-macs 1M --num-classes 0", "num_classes must be at least 1, got 0"),
+    ("suggest --max-macs 1M --dataset cifar-100", "did you mean 'cifar100'?"),
+    ("suggest --max-macs 1M --dataset folder", "say --num-classes: the data set folder has none"),
+    ("suggest --max-macs 1M --top 0", "--top: wanted a whole number of at least 1"),
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), TABLE)
+@pytest.mark.parametrize(("words", "said"), TABLE, ids=[words[:60] for words, _ in TABLE])
 def test_one_line_and_nothing_written(place, refusal, words, said) -> None:
     assert said in refusal(words)
+
+
+def test_nothing_said_is_nothing_said(place, refusal) -> None:
+    """An empty word is no word that was left out."""
+    assert "leave out --output" in refusal(["train", "--resume", "run", "--output", ""])
+    assert "output '.' is not empty" in refusal(["train", "--output", ""])
+    assert "'.' is not the folder of a run" in refusal(["train", "--resume", ""])
+    assert "unknown data set ''" in refusal(["train", "--dataset", ""])
+    assert "unknown program ''" in refusal([""])
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert {words.split()[0] for words, _ in TABLE} >= set(COMMANDS)
+    assert len({words for words, _ in TABLE}) == len(TABLE)
 
 
 def test_what_is_fine_is_not_refused(place) -> None:

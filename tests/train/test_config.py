@@ -44,10 +44,14 @@ TYPED = {
     "dataset": ("cifar10", "cifar10"),
     "data_dir": ("somewhere", "somewhere"),
     "download": (None, False),
+    "on_bad_picture": ("skip", "skip"),
     "img_size": ("24x48", (24, 48)),
     "val_fraction": ("0.2", 0.2),
+    "overfit": ("30", 30),
     "recipe": ("published-300", "published-300"),
     "model": ("cvt_4_8", "cvt_4_8"),
+    "model_options": ("mlp_ratio=3.0", {"mlp_ratio": 3.0}),
+    "init_from": ("runs/first", "runs/first"),
     "positional_embedding": ("sine", "sine"),
     "residual": ("pre_norm", "pre_norm"),
     "dropout": ("0.05", 0.05),
@@ -69,7 +73,14 @@ TYPED = {
     "epochs": ("17", 17),
     "batch_size": ("48", 48),
     "accumulation": ("4", 4),
+    "optimizer": ("nesterov", "nesterov"),
+    "momentum": ("0.8", 0.8),
     "lr": ("3e-4", 3e-4),
+    "schedule": ("multistep", "multistep"),
+    "decay_rate": ("0.2", 0.2),
+    "decay_epochs": ("8,12", (8, 12)),
+    "restarts": ("2", 2),
+    "plateau_patience": ("4", 4),
     "min_lr": ("2e-6", 2e-6),
     "warmup_lr": ("3e-6", 3e-6),
     "warmup_ratio": ("0.15", 0.15),
@@ -77,12 +88,18 @@ TYPED = {
     "weight_decay": ("0.01", 0.01),
     "clip_grad": ("2.5", 2.5),
     "ema": ("0.99", 0.99),
+    "early_stopping": ("4", 4),
     "precision": ("bf16", "bf16"),
     "compile": (None, "on"),
     "cpu_attention_dropout": (None, True),
     "device": ("cpu", "cpu"),
+    "deterministic": (None, True),
     "seed": ("7", 7),
 }
+
+
+#: what does not go with the rest
+ALONE = ("overfit", "restarts", "plateau_patience")
 
 
 def test_every_flag_reaches_its_field() -> None:
@@ -92,24 +109,32 @@ def test_every_flag_reaches_its_field() -> None:
         flag = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
         words += [flag] if text is None else [flag, text]
     given = vars(build_parser().parse_args(words))
-    config = TrainConfig(**{name: given[name] for name in FIELDS})
+    config = TrainConfig(**{name: given[name] for name in FIELDS if name not in ALONE})
     plain = TrainConfig(dataset="cifar10", recipe="published-300")
     for name, (_, value) in TYPED.items():
-        assert getattr(config, name) == value
+        assert given[name] == value
+        assert getattr(config, name) == value or name in ALONE
         if name not in ("dataset", "recipe"):
             assert getattr(plain, name) != value  # or the line above would show nothing
 
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"dataset": "cifar100"}, {"dataset": "flowers102", "img_size": (32, 48), "seed": 3}],
+    [
+        {},
+        {"dataset": "cifar100"},
+        {"dataset": "flowers102", "img_size": (32, 48), "seed": 3},
+        {"optimizer": "nesterov", "momentum": 0.5, "schedule": "multistep", "decay_epochs": (4, 7)},
+        {"schedule": "step", "decay_epochs": 5},
+        {"dataset": "cifar100", "overfit": 20},
+    ],
 )
 def test_json_round_trip(values) -> None:
     config = TrainConfig(**values)
     assert TrainConfig.from_dict(config.to_dict()) == config
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert list(config.to_dict()) == list(FIELDS)
-    assert None not in {k: v for k, v in config.to_dict().items() if k != "data_dir"}.values()
+    assert {k for k, v in config.to_dict().items() if v is None} <= {"data_dir", "init_from"}
 
 
 def test_attention_dropout_that_was_asked_for_is_kept() -> None:
@@ -137,14 +162,14 @@ def test_a_name_that_says_sine_is_sine() -> None:
     assert TrainConfig(model="cct_2_3x2").positional_embedding == "learnable"
 
 
-WHOLE_1 = ("epochs", "batch_size", "rand_num_ops")
-WHOLE_0 = ("crop_padding", "mix_off_epoch", "seed")
+WHOLE_1 = ("epochs", "batch_size", "rand_num_ops", "restarts", "plateau_patience")
+WHOLE_0 = ("crop_padding", "mix_off_epoch", "seed", "early_stopping", "overfit")
 REAL_0 = (
     "weight_decay", "clip_grad", "mixup", "cutmix", "rand_magnitude_std", "min_lr", "warmup_lr",
 )  # fmt: skip
 SHARE = (
     "dropout", "attention_dropout", "drop_path", "label_smoothing", "ema", "val_fraction",
-    "warmup_ratio", "cooldown_ratio",
+    "warmup_ratio", "cooldown_ratio", "momentum",
 )  # fmt: skip
 CHANCE = ("flip", "erasing", "mix_switch")
 NAMES = ("model", "recipe", "dataset", "device")
@@ -161,6 +186,7 @@ WRONG = [
     *((name, value, "a probability in [0, 1]") for name in CHANCE
       for value in (-0.1, 1.1, *NOT_REAL)),
     *(("min_crop_area", value, "a number in (0, 1]") for value in (0, -1, 1.1, *NOT_REAL)),
+    *(("decay_rate", value, "a number in (0, 1)") for value in (0, -1, 1, *NOT_REAL)),
     *(("rand_magnitude", value, "a number in [0, 10]") for value in (-1, 10.5, *NOT_REAL)),
     *((name, value, "true or false") for name in ("download", "cpu_attention_dropout")
       for value in (0, 1, "yes")),
@@ -168,6 +194,8 @@ WRONG = [
     ("dataset", None, "a name"),
     ("device", "", "a name"),
     ("data_dir", 3, "a path"),
+    ("init_from", 3, "a path"),
+    ("init_from", "", "a path"),
     ("data_dir", "", "a path"),
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compact_vit.errors import UsageError
-from compact_vit.train import loop, resume, train
+from compact_vit.train import epoch, loop, resume, train
 from compact_vit.train.health import Health
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def test_the_weights_are_those_before_the_bad_step(tiny, tmp_path, monkeypatch) 
     """A run of one step that is bad leaves the first weights, bit for bit, moments and all."""
     config = tiny(epochs=1, batch_size=36)
     seen = []
-    original = loop.train_step
+    original = epoch.train_step
 
     def watched(state, *args):
         before = {k: v.clone() for k, v in state.model.state_dict().items()}
@@ -51,7 +51,7 @@ def test_the_weights_are_those_before_the_bad_step(tiny, tmp_path, monkeypatch) 
         seen.append((before, state.model.state_dict(), figures))
         return figures
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(epoch, "train_step", watched)
     poisoned(monkeypatch, {1}, float("nan"))
     with pytest.raises(UsageError, match="the loss of epoch 1 is not finite"):
         train(config, output=tmp_path / "run", quiet=True)  # nothing was seen

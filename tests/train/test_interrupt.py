@@ -10,7 +10,7 @@ import pytest
 
 from compact_vit.cli import program
 from compact_vit.errors import Stopped, UsageError
-from compact_vit.train import interrupt, loop, resume, save, train
+from compact_vit.train import epoch, interrupt, loop, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.cli import main
 from compact_vit.train.interrupt import Stopper, seconds_of
@@ -32,7 +32,7 @@ def test_times_that_are_none(text) -> None:
 
 def steps_until(monkeypatch, step: int, act) -> None:
     """Do ``act`` in the optimiser step number ``step`` of the run."""
-    original, calls = loop.train_step, []
+    original, calls = epoch.train_step, []
 
     def counted(*args):
         calls.append(1)
@@ -40,7 +40,7 @@ def steps_until(monkeypatch, step: int, act) -> None:
             act()
         return original(*args)
 
-    monkeypatch.setattr(loop, "train_step", counted)
+    monkeypatch.setattr(epoch, "train_step", counted)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -155,7 +155,7 @@ def test_the_command_leaves_with_the_status(everything, tmp_path, monkeypatch, c
 
 
 def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)  # every step is late
+    monkeypatch.setattr(epoch, "SAVE_SECONDS", -1.0)  # every step is late
     saves = []
     original = save.save_checkpoint
 

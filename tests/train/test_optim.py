@@ -1,15 +1,24 @@
-"""Which parameters decay, and the learning rate of every step against its closed formula."""
+"""Which parameters decay, and what every optimiser does to them, against its published formula."""
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 
 import pytest
+import timm
 import torch
+from torch import Tensor, nn
 
 from compact_vit import create_model
+from compact_vit.errors import UsageError
+from compact_vit.train import train
+from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.optim import build_optimizer, build_schedule, parameter_groups
+from compact_vit.train.inputs import build_train_batch, load_splits
+from compact_vit.train.optim import build_optimizer, parameter_groups
+from compact_vit.train.rules import OPTIMIZERS
+from compact_vit.train.state import TrainState, build_state
+from compact_vit.train.step import train_step
 
 
 @pytest.mark.parametrize(
@@ -57,60 +66,190 @@ def test_decay_moves_weights_and_nothing_else() -> None:
         assert torch.allclose(parameter, torch.tensor(0.95 if matrix else 1.0)), name
 
 
-def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
-    """The learning rate that each step of a run is taken with."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
-    schedule = build_schedule(optimizer, config, steps_per_epoch)
-    found = []
-    for _ in range(config.epochs * steps_per_epoch):
-        found.append(optimizer.param_groups[0]["lr"])
+class Small(nn.Module):
+    """A matrix that decays, and a bias and positions that do not; float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        for name, shape in (("weight", (6, 5)), ("bias", (6,)), ("positions", (1, 6, 5))):
+            values = torch.randn(shape, generator=generator, dtype=torch.float64)
+            setattr(self, name, nn.Parameter(values))
+
+    def no_weight_decay(self) -> set[str]:
+        return {"positions"}
+
+
+LR, DECAY, MOMENTUM = 0.1, 0.3, 0.7
+
+
+def sgd(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    return p - LR * (g + decay * p)
+
+
+def momentum(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    s["v"] = MOMENTUM * s.get("v", 0) + g + decay * p
+    return p - LR * s["v"]
+
+
+def nesterov(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    g = g + decay * p
+    s["v"] = MOMENTUM * s.get("v", 0) + g
+    return p - LR * (g + MOMENTUM * s["v"])
+
+
+def rmsprop(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    g = g + decay * p
+    s["square"] = 0.9 * s.get("square", 0) + 0.1 * g**2
+    return p - LR * g / s["square"].sqrt()
+
+
+def adagrad(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    g = g + decay * p
+    s["sum"] = s.get("sum", 0) + g**2
+    return p - LR * g / s["sum"].sqrt()
+
+
+def adadelta(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    g, eps = g + decay * p, 1e-6
+    s["square"] = 0.9 * s.get("square", 0) + 0.1 * g**2
+    moved = s.get("moved", torch.zeros_like(p))
+    step = ((moved + eps) / (s["square"] + eps)).sqrt() * g
+    s["moved"] = 0.9 * moved + 0.1 * step**2
+    return p - LR * step
+
+
+def adam(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    g = g + decay * p
+    s["t"] = s.get("t", 0) + 1
+    s["mean"] = 0.9 * s.get("mean", 0) + 0.1 * g
+    s["square"] = 0.999 * s.get("square", 0) + 0.001 * g**2
+    mean, square = s["mean"] / (1 - 0.9 ** s["t"]), s["square"] / (1 - 0.999 ** s["t"])
+    return p - LR * mean / square.sqrt()
+
+
+def adamw(p: Tensor, g: Tensor, s: dict, decay: float) -> Tensor:
+    return adam(p, g, s, 0.0) - LR * decay * p
+
+
+#: all but muon, whose steps are not exact
+FORMULAS = (sgd, momentum, nesterov, rmsprop, adagrad, adadelta, adam, adamw)
+
+
+def configured(name: str) -> TrainConfig:
+    moving = {"momentum": MOMENTUM} if name in ("momentum", "nesterov", "muon") else {}
+    return TrainConfig(optimizer=name, lr=LR, weight_decay=DECAY, **moving)
+
+
+@pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.__name__)
+def test_three_steps_by_the_formula(formula) -> None:
+    model = Small()
+    optimizer = build_optimizer(model, configured(formula.__name__))
+    expected = {name: p.detach().clone() for name, p in model.named_parameters()}
+    states: dict[str, dict] = {name: {} for name in expected}
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(3):
+        for name, p in model.named_parameters():
+            p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            decay = DECAY if name == "weight" else 0.0
+            expected[name] = formula(expected[name], p.grad, states[name], decay)
         optimizer.step()
-        schedule.step()
-    return found
+    for name, p in model.named_parameters():
+        assert torch.allclose(p, expected[name], rtol=1e-6, atol=1e-6), name
 
 
-def formula(config: TrainConfig, steps_per_epoch: int) -> list[float]:
-    total = config.epochs * steps_per_epoch
-    warmup, cooldown = round(config.warmup_ratio * total), round(config.cooldown_ratio * total)
-    expected = []
-    for step in range(total):
-        if step < warmup:
-            share = step / warmup
-            expected.append(config.warmup_lr * (1 - share) + config.lr * share)
-        elif step < total - cooldown:
-            angle = math.pi * (step - warmup) / (total - warmup - cooldown)
-            expected.append(config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(angle)) / 2)
-        else:
-            expected.append(config.min_lr)
-    return expected
+def test_muon_steps_by_an_orthogonal_matrix_and_the_rest_by_adamw() -> None:
+    """arXiv 2502.16982: 0.2 sqrt(larger side) of a nearly orthogonal matrix, decay apart."""
+    model, generator = Small(), torch.Generator().manual_seed(4)
+    optimizer = build_optimizer(model, configured("muon"))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    optimizer.step()
+    step = (before["weight"] * (1 - LR * DECAY) - model.weight) / (LR * 0.2 * 6**0.5)
+    assert torch.linalg.svdvals(step).detach() == pytest.approx(torch.ones(5), abs=0.35)
+    for name in ("bias", "positions"):
+        p = getattr(model, name)
+        assert torch.allclose(p, adamw(before[name], p.grad, {}, 0.0), atol=1e-6), name
 
 
-@pytest.mark.parametrize(
-    ("values", "steps_per_epoch"),
-    [
-        ({"epochs": 20, "warmup_ratio": 0.1}, 7),
-        ({"epochs": 10, "warmup_ratio": 0.1, "warmup_lr": 1e-4, "min_lr": 0.0}, 3),
-        ({"epochs": 31, "warmup_ratio": 1 / 31, "cooldown_ratio": 1 / 31}, 11),
-        ({"epochs": 6, "warmup_ratio": 0.0, "cooldown_ratio": 0.5}, 4),
-        ({"epochs": 6, "warmup_ratio": 0.0}, 5),
-        ({"epochs": 1, "warmup_ratio": 0.1}, 40),
-        ({"epochs": 1, "warmup_ratio": 0.1}, 1),
-        ({"epochs": 5, "warmup_ratio": 0.4, "warmup_lr": 0.0}, 5),
-        ({"epochs": 5, "warmup_ratio": 0.2, "warmup_lr": 1e-3, "min_lr": 1e-3}, 5),
-        ({"epochs": 8, "min_lr": 0.0, "cooldown_ratio": 0.25}, 4),
-    ],
-)
-def test_every_step_has_the_rate_of_the_formula(values, steps_per_epoch) -> None:
-    config = TrainConfig(**{"lr": 1e-3} | values)
-    got = rates(config, steps_per_epoch)
-    assert got == pytest.approx(formula(config, steps_per_epoch), rel=1e-7, abs=1e-13)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_groups_are_the_librarys(name) -> None:
+    model = create_model("vit_lite_2_4")
+    groups = build_optimizer(model, configured(name)).param_groups
+    wanted = parameter_groups(model, DECAY)
+    assert [g["weight_decay"] for g in groups] == [DECAY, 0.0]
+    assert [g["lr"] for g in groups] == [LR, LR]
+    for group, want in zip(groups, wanted, strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in want["params"]]
+    if name in ("momentum", "nesterov", "muon"):
+        assert [g["momentum"] for g in groups] == [MOMENTUM] * 2
 
 
-def test_first_peak_and_last() -> None:
-    config = TrainConfig(dataset="cifar100", recipe="published-300", epochs=31)
-    got = rates(config, 10)
-    assert got[0] == pytest.approx(1e-6)
-    assert max(got) == got[10] == pytest.approx(6e-4)
-    assert got[-10:] == pytest.approx([1e-5] * 10)
-    assert got[-11] > 1.0001e-5
-    assert got[10:] == sorted(got[10:], reverse=True)
+def test_muon_needs_a_timm_that_has_it(monkeypatch) -> None:
+    monkeypatch.delattr(timm.optim, "Muon")
+    with pytest.raises(UsageError, match=r"optimizer 'muon' needs timm 1\.0\.21 or later, and thi"):
+        build_optimizer(Small(), configured("muon"))
+
+
+@pytest.fixture
+def stepped(tiny):
+    """A state and a way to take its next step, with the first pixel of the batch as given."""
+
+    def built(name: str) -> tuple[TrainState, object]:
+        config = tiny(optimizer=name, batch_size=36, warmup_lr=1e-3, lr=1e-3, min_lr=1e-3)
+        splits = load_splits(config)
+        state = build_state(config, splits, torch.device("cpu"))
+        batch = build_train_batch(config, splits)
+
+        def step(pixel: float | None = None) -> None:
+            ((images, labels),) = state.loader
+            state.reseed()
+            x, targets = batch(images, labels, 0, state.augmentation)
+            if pixel is not None:
+                x[0, 0, 0, 0] = pixel
+            train_step(state, config, state.model, x, targets)
+
+        return state, step
+
+    return built
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_bad_step_leaves_no_trace(stepped, same, name) -> None:
+    """Neither in the weights nor in a moment, even where it is the first."""
+    state, step = stepped(name)
+    fresh = [p.detach().clone() for p in state.model.parameters()]
+    step(float("nan"))
+    assert all(torch.equal(a, b) for a, b in zip(fresh, state.model.parameters(), strict=True))
+    step()
+    assert state.health.skipped == 1
+    clean, clean_step = stepped(name)
+    clean.health.steps = 1  # the draws are those of the second step
+    next(iter(clean.loader))
+    clean_step()
+    assert same(clean.model.state_dict(), state.model.state_dict())
+    moments = [other.optimizer.state_dict()["state"] for other in (clean, state)]
+    assert same(*moments)
+    assert any(not torch.equal(a, b) for a, b in zip(fresh, state.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_checkpoint_goes_on_bit_for_bit(stepped, tmp_path, same, name) -> None:
+    state, step = stepped(name)
+    step()
+    save_checkpoint(tmp_path / "saved.pt", {"training": state.state_dict()})
+    step()
+    other, other_step = stepped(name)
+    other.load_state_dict(load_checkpoint(tmp_path / "saved.pt")["training"], 0)
+    other_step()
+    assert same(other.state_dict(), state.state_dict())
+
+
+def test_a_run_names_its_optimiser(tiny, tmp_path: Path) -> None:
+    config = tiny(optimizer="nesterov", momentum=0.8, lr=0.05, epochs=2)
+    first, second = (train(config, output=tmp_path / n, quiet=True) for n in ("a", "b"))
+    other = train(tiny(epochs=2, lr=0.05), output=tmp_path / "c", quiet=True)
+    assert first.history[-1]["train_loss"] == second.history[-1]["train_loss"]
+    assert first.history[-1]["train_loss"] != other.history[-1]["train_loss"]

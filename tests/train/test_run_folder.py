@@ -56,17 +56,33 @@ def test_damaged_json(tmp_path, text, said) -> None:
         RunFolder.open(tmp_path).config()
 
 
+def row_of(epoch: int) -> dict[str, float]:
+    names = ("lr", "train_loss", "train_accuracy", "pictures_per_second", "seconds", "test_loss")
+    return {"epoch": epoch, **dict.fromkeys(names, 0.5)}
+
+
 def test_keep_metrics(tmp_path) -> None:
     folder = RunFolder(tmp_path)
     for epoch in (1, 2, 3):
-        folder.append_metrics({"epoch": epoch})
+        folder.append_metrics(row_of(epoch))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 4, "tr')  # the machine went off
-    assert folder.keep_metrics(2) == [{"epoch": 1}, {"epoch": 2}]
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    assert folder.keep_metrics(2) == [row_of(1), row_of(2)]
+    lines = [json.dumps(row_of(epoch)) for epoch in (1, 2)]
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(f"{line}\n" for line in lines)
     with pytest.raises(UsageError, match="does not hold epochs 1 to 3"):
         folder.keep_metrics(3)
-    for damage in ('{"epoch": 2}\n{"epoch": 1}\n', "1\n2\n", "{}\n{}\n", "{\n{\n"):
+    for damage in (
+        "\n".join(reversed(lines)),
+        "1\n2\n",
+        "{}\n{}\n",
+        "{\n{\n",
+        '{"epoch": 1}\n{"epoch": 2}\n',
+        "\n".join(lines).replace("0.5", "NaN"),
+        "\n".join(lines).replace("0.5", '"a"'),
+        "\n".join([lines[0], lines[1].replace("test_loss", "test_lost")]),
+        "[" * 100_000,
+    ):
         (tmp_path / "metrics.jsonl").write_text(damage)
         with pytest.raises(UsageError, match="does not hold epochs 1 to 2"):
             folder.keep_metrics(2)

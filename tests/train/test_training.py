@@ -43,6 +43,7 @@ def first_batch(config: TrainConfig):
     splits = load_splits(config)
     state = build_state(config, splits, CPU)
     images, labels = next(iter(state.loader))
+    state.reseed()
     x, targets = build_train_batch(config, splits)(images, labels, 0, state.augmentation)
     return state.model, x, targets
 
@@ -160,7 +161,7 @@ def test_the_folder_holds_all_there_is_to_know(tiny, tmp_path, monkeypatch, draw
     monkeypatch.setattr(loop, "write_curves", drawing)
     config = tiny(seed=3, precision="fp32")
     result = train(config, output=tmp_path / "run", quiet=True)
-    names = {"config.json", "metrics.jsonl", "summary.json", "curves.png"}
+    names = {"config.json", "metrics.jsonl", "summary.json", "curves.png", "report.html"}
     names |= {"last.pt", "last.previous.pt", "best.pt"}
     assert {path.name for path in result.output.iterdir()} == names
     assert RunFolder.open(result.output).config() == config

@@ -1,0 +1,148 @@
+"""One run on several processes of ``torchrun``: who they are, and what they do together.
+
+Letters: R processes, N pictures, K classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import UsageError
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run: each holds the whole state and takes its share of every batch.
+
+    All of them call the same methods in the same order. With one process nothing is sent.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+    """The number of this one on its own machine."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def agree(self, make: Callable[[], _Result]) -> _Result:
+        """What ``make`` gives here; a ``UsageError`` of any process is raised in all."""
+        if self.count == 1:
+            return make()
+        result, error = _attempt(make)
+        errors: list[str | None] = [None] * self.count
+        dist.all_gather_object(errors, error)
+        _raise_first(errors)
+        assert result is not None
+        return result[0]
+
+    def share(self, make: Callable[[], _Result]) -> _Result:
+        """What ``make`` gives the first process, in all; so is its ``UsageError``."""
+        if self.count == 1:
+            return make()
+        sent: list[Any] = [_attempt(make)] if self.first else [None]
+        dist.broadcast_object_list(sent, src=0)
+        result, error = sent[0]
+        _raise_first([error])
+        return result[0]
+
+    def in_turns(self, make: Callable[[], _Result]) -> _Result:
+        """``make`` in the first process of every machine, then in the others.
+
+        So what it caches on a machine is made once.
+        """
+        early = self.agree(lambda: make() if self.local == 0 else None)
+        return self.agree(lambda: make() if early is None else early)
+
+    def most(self, value: int) -> int:
+        """The largest ``value`` of all."""
+        if self.count == 1:
+            return value
+        largest = torch.tensor(value)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return int(largest)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The ``rows [N_r, ...]`` of all, in their order, on the CPU: ``[N, ...]``."""
+        if self.count == 1:
+            return rows.cpu()
+        parts: list[Any] = [None] * self.count
+        dist.all_gather_object(parts, rows.cpu())
+        return torch.cat(parts)
+
+    def share_of(self, length: int) -> slice:
+        """Which of ``length`` rows are this process's: as many as any other's, or one fewer."""
+        return slice(*(length * part // self.count for part in (self.rank, self.rank + 1)))
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """``model`` with its gradients averaged over the processes."""
+        return model if self.count == 1 else DistributedDataParallel(model)
+
+
+def _attempt(make: Callable[[], _Result]) -> tuple[tuple[_Result] | None, str | None]:
+    """The result of ``make`` in a tuple, or what a ``UsageError`` says."""
+    try:
+        return (make(),), None
+    except UsageError as error:
+        return None, str(error)
+
+
+def _raise_first(errors: list[str | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise UsageError(error)
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """The processes that ``torchrun`` started, this one among them; ``ALONE`` without it.
+
+    They talk through torch's own engine: gloo between CPUs, NCCL between GPUs, of which each
+    process takes the one of its local number.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count == "1":
+        yield ALONE
+        return
+    try:
+        one = Processes(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"WORLD_SIZE is {count}, but {error} says no number: start several processes with "
+            "torchrun, or unset WORLD_SIZE"
+        ) from None
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.set_device(one.local % torch.cuda.device_count())
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        yield one
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def lost(error: RuntimeError) -> bool:
+    """Whether ``error`` is that another process could not be reached."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or any(
+        word in text for word in ("gloo", "nccl", "connection", "process group")
+    )

@@ -1,0 +1,80 @@
+"""Files that are whole at every moment, and still there after a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, *parts: Any, keep: Path | None = None) -> None:
+    """Write ``parts``, bytes or buffers, to ``path``, replacing it in one step.
+
+    They go to a temporary file beside it, are synced, and take the name only then: a reader finds
+    the old file or the new one, never a part. With ``keep`` the old one stays under that name. An
+    ``OSError`` names ``path``, and leaves the old file as it was.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    with _named(path):
+        try:
+            with open(temporary, "wb") as file:
+                for part in parts:
+                    file.write(part)
+                file.flush()
+                os.fsync(file.fileno())
+            if keep is not None and path.exists():
+                _set_aside(path, keep)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):  # the folder may be gone: that error is on its way
+                temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add ``line`` to ``path`` in one write, and sync it; all of it or nothing.
+
+    An ``OSError`` names ``path``.
+    """
+    with _named(path), open(path, "ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        left = memoryview(f"{line}\n".encode())
+        try:
+            while left:  # a disk that is nearly full takes a part
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An ``OSError`` within says ``path``: writing and syncing know no names of their own."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _set_aside(path: Path, second: Path) -> None:
+    """Give the file at ``path`` a ``second`` name as well, so that there is always a whole one."""
+    link = path.with_name(path.name + ".old")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without links
+        link = path
+    link.replace(second)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renamings last through a power cut, where folders can be synced."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,224 @@
+"""What a configuration may be: the choices, and what is refused, naming the field. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..data.catalog import ON_BAD_PICTURE, dataset_info
+from ..errors import UsageError, unknown
+from .model import OF_TRANSFORMERS, is_transformer, model_config
+from .recipes import OVERFIT
+
+if TYPE_CHECKING:
+    from .config import TrainConfig
+
+AUTO_AUGMENTS = ("none", "cifar10", "svhn", "imagenet", "rand", "trivial")
+OPTIMIZERS = (
+    "sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "muon",
+)  # fmt: skip
+SCHEDULES = (
+    "constant", "step", "multistep", "exponential", "cosine", "cosine_restarts", "one_cycle",
+    "plateau",
+)  # fmt: skip
+PRECISIONS = ("fp32", "bf16", "fp16")
+SWITCHES = ("auto", "on", "off")
+
+#: field -> the choice that it belongs to, and with which values of that it means something
+BELONGS = {
+    "momentum": ("optimizer", ("momentum", "nesterov", "muon")),
+    "decay_rate": ("schedule", ("step", "multistep", "exponential", "plateau")),
+    "decay_epochs": ("schedule", ("step", "multistep", "exponential")),
+    "restarts": ("schedule", ("cosine_restarts",)),
+    "plateau_patience": ("schedule", ("plateau",)),
+}
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what cannot run, before any work, naming the field."""
+    left_out = _left_to_the_model(config)
+    for names, wanted, holds in _RULES:
+        for name in names.split():
+            if name not in left_out and not holds(getattr(config, name)):
+                raise UsageError(f"{name} must be {wanted}, got {getattr(config, name)!r}")
+    for name, choices in (
+        ("auto_augment", AUTO_AUGMENTS),
+        ("optimizer", OPTIMIZERS),
+        ("schedule", SCHEDULES),
+        ("precision", ("auto", *PRECISIONS)),
+        ("compile", SWITCHES),
+        ("on_bad_picture", ON_BAD_PICTURE),
+    ):
+        if getattr(config, name) not in choices:
+            raise unknown(name, str(getattr(config, name)), choices)
+    if config.overfit:
+        _check_overfit(config)
+    _check_data(config)
+    _check_rates(config)
+    _check_schedule(config)
+    if config.dataset != "folder":  # which may bring a split of its own
+        need_validation(config, config.val_fraction > 0)
+    _check_pictures(config)
+
+
+def _left_to_the_model(config: TrainConfig) -> set[str]:
+    """The fields without a value, which a baseline does not have or has of its own."""
+    if is_transformer(config.model):
+        return set()
+    for name in OF_TRANSFORMERS:
+        if getattr(config, name) is not None:
+            raise UsageError(
+                f"{name} must be left out with model {config.model!r}, "
+                f"got {getattr(config, name)!r}: it is of the compact transformers"
+            )
+    return {name for name in ("dropout", *OF_TRANSFORMERS) if getattr(config, name) is None}
+
+
+def need_validation(config: TrainConfig, held_out: bool) -> None:
+    """Refuse what looks at a validation split where none is ``held_out``: the test set is none."""
+    stands = "without a validation split, which the test set must not be"
+    way_out = "hold one out, as with val_fraction 0.1"
+    if config.early_stopping and not held_out:
+        raise UsageError(
+            f"early_stopping must be 0 {stands}, got {config.early_stopping}: {way_out}"
+        )
+    if config.schedule == "plateau" and not held_out:
+        raise UsageError(f"schedule must not be 'plateau' {stands}: {way_out}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and abs(value) <= sys.float_info.max
+
+
+def _rises(value: Any) -> bool:
+    """Whether this is a tuple of whole numbers, each above the one before, the first above 0."""
+    if not isinstance(value, tuple) or not all(_is_int(v) for v in value):
+        return False
+    return all(a < b for a, b in zip((0, *value), value, strict=False))
+
+
+#: fields -> (what is wanted, whether it is)
+_RULES: tuple[tuple[str, str, Any], ...] = (
+    ("epochs batch_size rand_num_ops restarts plateau_patience", "a whole number of at least 1",
+     lambda v: _is_int(v) and v >= 1),
+    ("accumulation", "a whole number of at least 1, or 'auto'",
+     lambda v: v == "auto" or (_is_int(v) and v >= 1)),
+    ("crop_padding mix_off_epoch seed early_stopping overfit", "a whole number of at least 0",
+     lambda v: _is_int(v) and v >= 0),
+    ("epochs batch_size mix_off_epoch", "at most 1,000,000", lambda v: v <= 1_000_000),
+    ("rand_num_ops", "at most 100", lambda v: v <= 100),
+    ("seed", "less than 2**63", lambda v: v < 2**63),
+    ("decay_epochs", "whole numbers of at least 1, each above the one before", _rises),
+    ("lr", "a number above 0", lambda v: _is_real(v) and v > 0),
+    ("weight_decay clip_grad mixup cutmix rand_magnitude_std min_lr warmup_lr",
+     "a number of at least 0", lambda v: _is_real(v) and v >= 0),
+    ("mixup cutmix", "0 or at least 0.000001", lambda v: v == 0 or v >= 1e-6),
+    ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
+     "cooldown_ratio momentum", "a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1),
+    ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: _is_real(v) and 0 <= v <= 1),
+    ("min_crop_area", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
+    ("decay_rate", "a number in (0, 1)", lambda v: _is_real(v) and 0 < v < 1),
+    ("rand_magnitude", "a number in [0, 10]", lambda v: _is_real(v) and 0 <= v <= 10),
+    ("download cpu_attention_dropout deterministic", "true or false",
+     lambda v: isinstance(v, bool)),
+    ("model recipe dataset device", "a name", lambda v: isinstance(v, str) and v != ""),
+    ("data_dir init_from", "a path", lambda v: v is None or (isinstance(v, str) and v != "")),
+)  # fmt: skip
+
+
+def _check_overfit(config: TrainConfig) -> None:
+    left_out = _left_to_the_model(config)
+    for name, value in OVERFIT.items():
+        if name not in left_out and getattr(config, name) != value:
+            raise UsageError(
+                f"{name} must be {value} with overfit, which learns by heart, got "
+                f"{getattr(config, name)}: leave it out"
+            )
+
+
+def _check_data(config: TrainConfig) -> None:
+    info = dataset_info(config.dataset)
+    if config.flip and not info.mirror:
+        raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
+    if config.dataset == "folder" and config.data_dir is None:
+        raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
+    if config.dataset == "digits" and config.data_dir is not None:
+        raise UsageError(
+            f"data_dir must not be given: digits are built in, got {config.data_dir!r}; "
+            "for a folder of pictures choose the data set 'folder'"
+        )
+
+
+def _check_rates(config: TrainConfig) -> None:
+    """What the optimiser and every schedule need."""
+    if config.warmup_ratio + config.cooldown_ratio >= 1:
+        raise UsageError(
+            "warmup_ratio and cooldown_ratio must leave epochs between them, "
+            f"got {config.warmup_ratio} and {config.cooldown_ratio}"
+        )
+    for name in ("min_lr", "warmup_lr"):
+        if getattr(config, name) > config.lr:
+            raise UsageError(
+                f"{name} must be at most lr ({config.lr:g}), got {getattr(config, name):g}"
+            )
+    if isinstance(config.accumulation, int) and config.accumulation > config.batch_size:
+        raise UsageError(
+            f"accumulation must be at most batch_size ({config.batch_size}), "
+            f"got {config.accumulation}"
+        )
+    if config.optimizer == "nesterov" and not config.momentum:
+        raise UsageError("momentum must be above 0 with optimizer 'nesterov', got 0: or take 'sgd'")
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    """What belongs to one schedule or one optimiser, and not to another."""
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
+    for name, (owner, those) in BELONGS.items():
+        value, choice = getattr(config, name), getattr(config, owner)
+        if choice not in those and value != defaults[name]:
+            raise UsageError(
+                f"{name} must be left out with {owner} {choice!r}, got {value}: "
+                f"it is of {', '.join(those)}"
+            )
+    at, kind, epochs = config.decay_epochs, config.schedule, config.epochs
+    assert isinstance(at, tuple)  # a single number has become one
+    if kind in ("step", "exponential") and len(at) > 1:
+        raise UsageError(
+            f"decay_epochs must be one number with schedule {kind!r}, got {at}: "
+            "'multistep' takes several"
+        )
+    if kind == "step" and at and at[0] >= epochs:
+        raise UsageError(f"decay_epochs must be less than epochs ({epochs}), got {at[0]}")
+    first, last = config.warmup_ratio * epochs, (1 - config.cooldown_ratio) * epochs
+    for epoch in at if kind == "multistep" else ():
+        if not first < epoch < last:
+            raise UsageError(
+                f"decay_epochs must lie between the warm-up's end and the last epochs "
+                f"({first:g} and {last:g} of epochs), got {epoch}"
+            )
+    if kind == "cosine_restarts" and config.restarts >= epochs:
+        raise UsageError(f"restarts must be less than epochs ({epochs}), got {config.restarts}")
+
+
+def _check_pictures(config: TrainConfig) -> None:
+    """What the model needs of the pictures' size."""
+    own = {entry.name for entry in dataclasses.fields(config)} | {"num_classes", "in_chans"}
+    for name in config.model_options:
+        if name in own:
+            raise UsageError(
+                f"model_options must not hold {name!r}: it is an option of its own, or the data's"
+            )
+    model = model_config(config, in_chans=dataset_info(config.dataset).in_chans)
+    side = min(model.height_width)
+    if max(model.height_width) > 10_000:
+        raise UsageError(f"img_size must be at most 10,000 pixels a side, got {config.img_size}")
+    if config.crop_padding > side:
+        raise UsageError(
+            f"crop_padding must be at most the pictures' shorter side ({side}), "
+            f"got {config.crop_padding}: a crop would miss them"
+        )
