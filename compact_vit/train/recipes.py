@@ -100,7 +100,12 @@ OVERFIT: dict[str, Any] = {
 }
 
 #: What it takes where nothing else is said.
-OVERFIT_DEFAULTS: dict[str, Any] = {"epochs": 100, "batch_size": 20}
+OVERFIT_DEFAULTS: dict[str, Any] = {
+    "epochs": 100,
+    "batch_size": 20,
+    "lr": 2e-3,
+    "clip_grad": 1.0,
+}
 
 #: (recipe, data set) -> where the published recipe differs for one data set
 _VARIANTS: dict[tuple[str, str], dict[str, Any]] = {

@@ -70,15 +70,20 @@ def flags() -> Callable[[TrainConfig], list[str]]:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch) -> None:
-    """A run's curves are left out: they take longer than the run."""
-    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+    """A run's curves and page are left out: they take longer than the run."""
+    leave_out(monkeypatch)
+
+
+def leave_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+    patch.setattr(loop, "write_page", lambda *args: None)
 
 
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory, few) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPACT_VIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+        leave_out(patch)
         folder = tmp_path_factory.mktemp("runs") / "run"
         train(few(), output=folder, quiet=True)
     return folder

@@ -40,6 +40,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "val_fraction": st.sampled_from([0.0, 0.25, 0.5, 0.01]),
     "overfit": st.integers(0, 20),
     "init_from": st.none(),
+    "model_options": st.just({}),
     "recipe": st.sampled_from(["quick", "published-200", "published-300", "student-200"]),
     "model": st.sampled_from(["cvt_2_8", "cvt_2_4", "vit_lite_2_4", "cct_2_3x1", "cct_2_3x2"]),
     "positional_embedding": st.sampled_from(["learnable", "sine", "none"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import threading
@@ -49,15 +50,21 @@ def test_a_leak_is_seen(script, tmp_path, monkeypatch) -> None:
 
     def leaking(folder: RunFolder, row: dict[str, float]) -> None:
         append(folder, row)
-        kept.append((torch.ones(500_000), (folder.path / "config.json").open()))
+        kept.append((folder.path / "config.json").open())
 
     monkeypatch.setattr(RunFolder, "append_metrics", leaking)
     pictures = script("_tiny").draw_pictures(tmp_path / "pictures", long_run.SIDE, 4, 2)
-    memory, files = long_run.grown(long_run.watched(tmp_path / "run", pictures, 20, 5))
-    for _, file in kept:
+    samples = long_run.watched(tmp_path / "run", pictures, 20, 5)
+    for file in kept:
         file.close()
-    assert memory > long_run.GROWTH
-    assert files == 15
+    assert long_run.grown(samples)[1] == 15
+    first, last = (
+        dataclasses.replace(samples[0], epoch=e, memory=m) for e, m in ((5, 10), (9, 50))
+    )
+    assert long_run.grown([first, samples[1], last]) == (10.0, 0)
+    before = long_run.resident()
+    block = torch.ones(64 << 20, dtype=torch.uint8)  # the system hands it out anew
+    assert long_run.resident() - before > len(block) // 2
 
 
 def test_it_says_what_it_sees(script, capsys) -> None:

@@ -59,6 +59,7 @@ def test_nothing_keeps_the_model_from_it(recipe) -> None:
     ):
         assert getattr(config, name) == 0, name
     assert (config.auto_augment, config.min_crop_area, config.epochs) == ("none", 1.0, 100)
+    assert (config.lr, config.batch_size) == (2e-3, 20)  # not the recipe's
     x = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
     splits = dataclasses.make_dataclass("Splits", ("mean", "std", "classes"))
     batch = build_train_batch(config, splits((0.0,) * 3, (1.0,) * 3, ("a", "b")))
