@@ -59,7 +59,7 @@ def watched(output: Path, pictures: Path, epochs: int, every: int) -> list[Sampl
 
     samples: list[Sample] = []
     since = [time.perf_counter()]
-    append, draw = RunFolder.append_metrics, loop.write_curves
+    append, draw, tell = RunFolder.append_metrics, loop.write_curves, loop.write_page
 
     def looked(folder: RunFolder, row: dict[str, Any]) -> None:
         append(folder, row)
@@ -77,10 +77,12 @@ def watched(output: Path, pictures: Path, epochs: int, every: int) -> list[Sampl
     config = TrainConfig(**{name: value for name, value in given.items() if name in fields})
     RunFolder.append_metrics = looked  # type: ignore[method-assign]
     loop.write_curves = lambda path, history, config: path.touch()
+    loop.write_page = lambda *args: None
     try:
         train(config, output=output, quiet=True)
     finally:
-        RunFolder.append_metrics, loop.write_curves = append, draw  # type: ignore[method-assign]
+        RunFolder.append_metrics = append  # type: ignore[method-assign]
+        loop.write_curves, loop.write_page = draw, tell
     return samples
 
 

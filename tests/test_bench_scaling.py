@@ -70,7 +70,8 @@ def test_wrong_sizes_are_refused(script, capsys, tmp_path) -> None:
 def test_the_estimate_of_a_ring_by_hand(script) -> None:
     """4 MB at 1 GB/s: two send 2 x 1/2 of it, four 2 x 3/4; a hop is 1 ms, there are 2 (R - 1)."""
     rows = script("bench_processes").estimate({1: 8.0, 2: 4.0, 4: 2.0}, 4_000_000, 1e9, 1e-3)
-    assert rows == pytest.approx([(1, 8.0, 0.0), (2, 4.0, 0.004 + 0.002), (4, 2.0, 0.006 + 0.006)])
+    assert [row[:2] for row in rows] == [(1, 8.0), (2, 4.0), (4, 2.0)]
+    assert [row[2] for row in rows] == pytest.approx([0.0, 0.004 + 0.002, 0.006 + 0.006])
 
 
 def test_processes(script, capsys) -> None:

@@ -38,8 +38,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
     AdamW is torch's own (Loshchilov and Hutter, arXiv 1711.05101). There and in ``muon`` weight
     decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves matrices
-    and convolutions by an orthogonalised step, the rest by AdamW's. Raises ``UsageError`` where
-    the timm that is installed has no such optimiser.
+    and convolutions by an orthogonalised step, computed in bf16, which a CPU without it does
+    slowly; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
+    no such optimiser.
     """
     groups = parameter_groups(model, config.weight_decay)
     fused = next(model.parameters()).device.type in ("cpu", "cuda")

@@ -139,6 +139,8 @@ def _check_overfit(config: TrainConfig) -> None:
                 f"{name} must be {value} with overfit, which learns by heart, got "
                 f"{getattr(config, name)}: leave it out"
             )
+    if config.schedule == "plateau":
+        raise UsageError("schedule must not be 'plateau' with overfit, which holds nothing out")
 
 
 def _check_data(config: TrainConfig) -> None:

@@ -82,6 +82,11 @@ def test_what_was_asked_for_otherwise_is_refused(values) -> None:
     assert getattr(TrainConfig(**({"val_fraction": 0.1} | values)), name) == value
 
 
+def test_there_is_no_plateau_to_see(tiny) -> None:
+    with pytest.raises(UsageError, match="schedule must not be 'plateau' with overfit, which hold"):
+        tiny(overfit=20, schedule="plateau")
+
+
 def test_it_ends_when_every_picture_is_learnt(tiny, tmp_path, capsys, picture_folder) -> None:
     words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--model", "cvt_2_8",
              "--img-size", "16", "--overfit", "12", "--lr", "3e-3", "--device", "cpu",
