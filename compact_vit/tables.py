@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .files import write_whole
+
 FORMATS = ("table", "markdown", "csv", "json")
 _WIDTH = 100
 
@@ -109,12 +111,7 @@ def comma_separated(records: Sequence[Mapping[str, Any]]) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` whole or not at all; makes the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _tabulated(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> Table:

@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "compact_vit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: names every room may use
-BASICS = {"errors", "_lazy", "_version"}
+BASICS = {"errors", "files", "_lazy", "_version"}
 
 # room -> the rooms it may import; a room is a folder of the package, or a module beside them
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "_lazy": set(),
     "_version": set(),
     "__init__": BASICS | {"layers", "models"},

@@ -208,6 +208,8 @@ class BatchLoader:
                 f"cannot go on in the middle of an epoch of {len(order)} pictures:"
                 f" the data set now has {len(self._labels)}"
             )
+        if order is not None and not order.sort().values.equal(torch.arange(len(order))):
+            raise UsageError("cannot go on in an order that leaves pictures out")
         self._order = None if order is None else order.to("cpu", torch.int64)
         self._position = position
         self._resumed = True

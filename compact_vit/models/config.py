@@ -23,6 +23,9 @@ SIZES = {
     14: (6, 3.0, 384),
 }
 
+#: The largest number of classes and of channels: beyond, their sizes are no numbers.
+MOST = 1_000_000_000
+
 #: What a published name's data set suffix says about the number of classes.
 _SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
 
@@ -96,9 +99,12 @@ def _check(config: ModelConfig) -> None:
     ):
         if getattr(config, field) not in choices:
             raise unknown(field, str(getattr(config, field)), choices)
-    for field in ("depth", "num_heads", "embed_dim", "kernel_size", "in_chans"):
+    for field in ("depth", "num_heads", "embed_dim", "kernel_size"):
         need(_whole(getattr(config, field), 1), field, "a whole number of at least 1")
-    need(_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
+    channels = _whole(config.in_chans, 1) and config.in_chans <= MOST
+    need(channels, "in_chans", f"a whole number of at least 1, at most {MOST:,}")
+    classes = _whole(config.num_classes, 0) and config.num_classes <= MOST
+    need(classes, "num_classes", f"a whole number up to {MOST:,}, 0 for no classifier")
     patches = config.family != "cct"
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
     need(_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)

@@ -197,7 +197,7 @@ def history_of(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
         whole = all(math.isfinite(row[key]) for row in rows for key in keys)
     except FileNotFoundError:
         rows, whole = [], True
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         whole = False
     if not whole:
         raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")

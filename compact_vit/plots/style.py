@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,15 +62,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     check_picture(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.lower()
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with rc_context(_WRITING):
-            figure.savefig(
-                temporary, format=kind[1:], dpi=_DOTS_PER_INCH, metadata=_DATES.get(kind)
-            )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    with rc_context(_WRITING):
+        figure.savefig(drawn, format=kind[1:], dpi=_DOTS_PER_INCH, metadata=_DATES.get(kind))
+    write_whole(path, drawn.getbuffer())
     return path
 
 
@@ -138,5 +135,8 @@ def wrapped(title: str, width: float) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` for matplotlib to draw as it is: a dollar in somebody's name begins no formula."""
-    return text.replace("$", r"\$")
+    """``text`` for matplotlib to draw as it is: a dollar in somebody's name begins no formula.
+
+    What is no text, as bytes in the name of a folder, is escaped.
+    """
+    return text.encode(errors="backslashreplace").decode().replace("$", r"\$")

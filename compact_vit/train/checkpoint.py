@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
-from .files import write_whole
+from ..files import write_whole
 
 #: raised when the layout changes
 FORMAT = 2

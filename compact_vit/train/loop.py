@@ -71,7 +71,7 @@ def train(
         together.agree(lambda: start_from(run.state, config.init_from))
         for name in ("data_dir", "init_from"):  # the folder must find them from anywhere
             if getattr(config, name) is not None:
-                path = os.path.abspath(getattr(config, name))
+                path = os.path.abspath(os.path.expanduser(getattr(config, name)))
                 config = dataclasses.replace(config, **{name: path})
         return run.go(together.share(lambda: RunFolder.create(output, config)), [])
 
@@ -132,10 +132,10 @@ class _Run:
     def take(self, folder: RunFolder, path: Path, saved: dict[str, Any]) -> None:
         """Go on from what the checkpoint at ``path`` holds."""
         try:
-            data = (tuple(saved["classes"]), saved["pictures"])
+            data = (tuple(saved["classes"]), int(saved["pictures"]))
             if data == self.data:
                 self.state.load_state_dict(saved["training"], saved["epoch"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise unfit(path, "this run", error) from None
         if data != self.data:
             (before, pictures), (classes, now) = data, self.data
@@ -285,7 +285,7 @@ class _Run:
             state.evaluated.load_state_dict(kept)
         summary = summarize_run(self.config, state, splits, history, last, best)
         if self.together.first:
-            folder.write_json("summary.json", summary)
             write_curves(folder.path / "curves.png", history, self.config)
             write_page(folder, self.config, state, splits, history, last, summary)
+            folder.write_json("summary.json", summary)  # which says that all is there
         return TrainResult(state.evaluated.eval(), folder.path, self.config, history, summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data.catalog import ON_BAD_PICTURE, dataset_info
@@ -106,6 +107,8 @@ def _rises(value: Any) -> bool:
 _RULES: tuple[tuple[str, str, Any], ...] = (
     ("epochs batch_size rand_num_ops restarts plateau_patience", "a whole number of at least 1",
      lambda v: _is_int(v) and v >= 1),
+    ("model_options", "names with their values",
+     lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
     ("accumulation", "a whole number of at least 1, or 'auto'",
      lambda v: v == "auto" or (_is_int(v) and v >= 1)),
     ("crop_padding mix_off_epoch seed early_stopping overfit", "a whole number of at least 0",

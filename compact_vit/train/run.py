@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.augment import Normalize
 from ..errors import UsageError, unknown
+from ..files import append_line, write_whole
 from ..models.zoo import model_of
 from .checkpoint import load_checkpoint, newest, previous, unfit
 from .config import TrainConfig
-from .files import append_line, write_whole
 from .model import model_config
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .health import Health
+from .likeness import difference
 from .optim import build_optimizer
 from .run import build_model
 from .schedule import Plateau, build_schedule
@@ -93,7 +94,17 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any], epoch: int) -> None:
-        """Become what ``state_dict`` described, after ``epoch`` epochs."""
+        """Become what ``state_dict`` described, after ``epoch`` epochs.
+
+        ``ValueError`` for what it did not: a seal only says that nothing has changed since.
+        """
+        own = self.state_dict()
+        own["loader"]["order"] = None  # the loader knows its own
+        for name, example in _EXAMPLES.items():
+            own[name] = None if state[name] is None else example
+        problem = difference(state, own)
+        if problem is not None or int(state["health"]["steps"]) < 0:
+            raise ValueError(problem or "health.steps must be at least 0")
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
@@ -105,6 +116,13 @@ class TrainState:
         self.best, self.epoch, self.unfinished = state["best"], epoch, state["unfinished"]
         if self.unfinished is not None and not self.unfinished["trained"]:
             self.loader.load_state_dict(state["loader"])
+
+
+#: What may be None, when it is not.
+_EXAMPLES: dict[str, Any] = {
+    "best": {"epoch": 1, "val_accuracy": 0.0},
+    "unfinished": {"lr": 0.0, "sums": None, "seconds": 0.0, "trained": True},
+}
 
 
 def _plain(value: Any) -> Any:

@@ -21,10 +21,12 @@ def train_step(
 ) -> Tensor:
     """Step on ``[B,C,H,W]`` and targets ``[B]`` or ``[B,K]``: the loss and right answers summed, B.
 
-    A gradient that is not finite never reaches the weights: the step is left out, on the device
-    and without asking it, and ``state.health`` counts it. Its loss is left out of the sums too.
+    A gradient that is not finite never reaches the weights, nor do such pictures reach the running
+    statistics of batch norms: the step is left out, on the device and without asking it, and
+    ``state.health`` counts it. Its loss is left out of the sums too.
     """
-    choices = state.choices
+    choices, statistics = state.choices, running_statistics(state.model)
+    before = [kept.clone() for kept in statistics]
     criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
     figures = torch.zeros(3, device=x.device)
     parts = list(zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True))
@@ -42,8 +44,16 @@ def train_step(
         figures += torch.stack((loss.detach() * len(part), right.float(), seen))
     norm = _update(state, config)
     broken = ~(figures[0] + norm).isfinite()
+    for now, kept in zip(statistics, before, strict=True):
+        now.copy_(now.where(~broken, kept))
     state.health.watch(broken, norm)
     return figures.where(~broken, 0.0)
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """What the batch norms of ``model`` keep of the batches they see, besides their number."""
+    norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return [kept for m in norms for kept in (m.running_mean, m.running_var) if kept is not None]
 
 
 def averaged(forward: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from compact_vit import files
 from compact_vit.errors import Stopped
-from compact_vit.train import epoch, files, loop, resume, save, train
+from compact_vit.train import epoch, loop, resume, save, train
 from compact_vit.train.checkpoint import newest
 from compact_vit.train.run import RunFolder
 

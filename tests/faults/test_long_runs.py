@@ -122,7 +122,7 @@ def test_a_line_is_one_write(tmp_path, monkeypatch) -> None:
         def __getattr__(self, name: str):
             return getattr(self.file, name)
 
-    monkeypatch.setattr("compact_vit.train.files.open", Counted, raising=False)
+    monkeypatch.setattr("compact_vit.files.open", Counted, raising=False)
     for _ in range(2):
         RunFolder(tmp_path).append_metrics(row)
     text = (tmp_path / "metrics.jsonl").read_text()

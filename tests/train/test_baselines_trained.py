@@ -16,8 +16,11 @@ from compact_vit.evaluate import evaluate_run
 from compact_vit.report import cli as report
 from compact_vit.train import TrainConfig, cli, resume, train
 from compact_vit.train.choices import choose, rehearse
+from compact_vit.train.inputs import load_splits
 from compact_vit.train.model import model_config
 from compact_vit.train.run import build_model, load_model
+from compact_vit.train.state import build_state
+from compact_vit.train.step import train_step
 
 CPU = torch.device("cpu")
 
@@ -158,3 +161,17 @@ def test_the_command_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     )
     entries = json.loads(capsys.readouterr().out)["models"]
     assert entries[0]["config"]["widths"] == [256] * 9
+
+
+def test_a_bad_batch_leaves_the_running_statistics() -> None:
+    found = config(batch_size=8)
+    state = build_state(found, load_splits(found), CPU)
+    norm = next(m for m in state.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    x, labels = torch.rand(8, 1, 8, 8), torch.arange(8)
+    before = norm.running_mean.clone()
+    for worst, same in ((float("nan"), True), (0.0, False)):
+        x[0, 0, 0, 0] = worst
+        train_step(state, found, state.model.train(), x, labels)
+        assert norm.running_mean.equal(before) == same
+        assert norm.running_mean.isfinite().all()
+    assert state.health.skipped == 1

@@ -12,8 +12,11 @@ from torch import Tensor
 
 from ...errors import UsageError
 from ._batch import draw, draw_below, precise
-from ._checks import described, require_floats, require_number, require_whole
+from ._checks import described, require, require_floats, require_number, require_whole
 from .normalize import inside
+
+#: Far below, Beta's draws are divided by what no float holds.
+LEAST_ALPHA = 1e-6
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ class Mix:
 
     def __post_init__(self) -> None:
         require_whole("num_classes", self.num_classes, 1)
-        require_number("mixup_alpha", self.mixup_alpha, 0)
-        require_number("cutmix_alpha", self.cutmix_alpha, 0)
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            alpha = getattr(self, name)
+            require_number(name, alpha, 0)
+            require(alpha == 0 or alpha >= LEAST_ALPHA, name, f"0 or at least {LEAST_ALPHA}", alpha)
         require_number("switch_prob", self.switch_prob, 0, 1)
 
     def __call__(
