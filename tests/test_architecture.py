@@ -57,6 +57,7 @@ TORCH_FREE = [
     "bench.py",
     "cli.py",
     "errors.py",
+    "files.py",
     "evaluate.py",
     "page.py",
     "pages/__init__.py",

@@ -100,8 +100,13 @@ def test_wilson_stays_within_bounds():
 
 
 def test_interval_refuses():
-    for accuracy, n, confidence in [(75, 0, 0.95), (75, 1.5, 0.95), (175, 9, 0.95), (75, 9, 95)]:
-        with pytest.raises(UsageError):
+    for accuracy, n, confidence, said in [
+        (75, 0, 0.95, "^n, the number of pictures, must be a whole number of at least 1"),
+        (75, 1.5, 0.95, "^n, the number of pictures, must be a whole number of at least 1"),
+        (175, 9, 0.95, "^accuracy must be a percentage from 0 to 100, got 175$"),
+        *((75, 9, c, f"^confidence must be between 0 and 1, got {c}$") for c in (0, 1, 1.5, 95)),
+    ]:
+        with pytest.raises(UsageError, match=said):
             accuracy_interval(accuracy, n, confidence)
     assert accuracy_interval(0.9, 1000).low > 0  # an untrained model, not a fraction
 
@@ -113,6 +118,11 @@ def test_score_interval_is_the_score_at_both_ends():
     assert interval.high == pytest.approx(100 * (100 * truth.high - 70) / 3.191397)
     assert score_interval(70.1, 1_000_000, 100).low == 0  # cut at the floor
     assert score_interval(2, 1_000_000, 100) == (0, 0)  # an end below 1% is no fraction
+    assert score_interval(0.5, 10**6, 100, known_percent=True) == (0, 0)  # nor is this
+    low, high = accuracy_interval(80, 100, 0.5)
+    assert score_interval(80, 10**6, 100, 70.5, 0.5) == pytest.approx(
+        (100 * (low - 70.5), 100 * (high - 70.5))
+    )
 
 
 def test_mean_and_spread():
@@ -120,9 +130,12 @@ def test_mean_and_spread():
     assert (mean, n) == (2.5, 4)
     assert deviation == pytest.approx(math.sqrt(5 / 3))
     assert mean_and_spread(iter([75.0])) == (75.0, None, 1)
-    for values in ([], [1.0, math.nan], [1.0, math.inf], [None]):
-        with pytest.raises(UsageError):
-            mean_and_spread(values)
+    assert mean_and_spread([1.0, 3.0]).deviation == pytest.approx(math.sqrt(2))
+    with pytest.raises(UsageError, match=r"^mean and spread need at least one value, got none$"):
+        mean_and_spread([])
+    for wrong in (math.nan, math.inf, None):
+        with pytest.raises(UsageError, match=f"^mean and spread need finite numbers, got {wrong}$"):
+            mean_and_spread([1.0, wrong])
 
 
 def test_pareto_front_and_its_ties():
@@ -131,6 +144,7 @@ def test_pareto_front_and_its_ties():
     assert pareto_front([(1, 70), (2, 70)]) == [0]  # as accurate but larger
     assert pareto_front([(1, 70), (1, 71)]) == [1]  # as large but less accurate
     assert pareto_front([(2, 75), (1, 70), (2, 75), (1, 70)]) == [1, 3, 0, 2]  # equal in both
+    assert pareto_front([(sys.float_info.max, 70)]) == [0]
     with pytest.raises(UsageError, match="finite"):
         pareto_front([(1, math.nan)])
 
@@ -162,6 +176,7 @@ def test_rank_as_in_sports():
         (None, "b", None),
         (None, "e", None),
     ]
+    assert [line.rank for line in rank([(name, ord(name)) for name in "dcbba"])] == [1, 2, 3, 3, 5]
     assert rank([]) == []
 
 

@@ -99,12 +99,11 @@ def _check(config: ModelConfig) -> None:
     ):
         if getattr(config, field) not in choices:
             raise unknown(field, str(getattr(config, field)), choices)
-    for field in ("depth", "num_heads", "embed_dim", "kernel_size"):
+    for field in ("depth", "num_heads", "embed_dim", "kernel_size", "in_chans"):
         need(_whole(getattr(config, field), 1), field, "a whole number of at least 1")
-    channels = _whole(config.in_chans, 1) and config.in_chans <= MOST
-    need(channels, "in_chans", f"a whole number of at least 1, at most {MOST:,}")
-    classes = _whole(config.num_classes, 0) and config.num_classes <= MOST
-    need(classes, "num_classes", f"a whole number up to {MOST:,}, 0 for no classifier")
+    need(_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
+    for field in ("num_classes", "in_chans"):
+        need(getattr(config, field) <= MOST, field, f"at most {MOST:,}")
     patches = config.family != "cct"
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
     need(_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)

@@ -162,7 +162,8 @@ TABLE = [
     ("bench cct_2_3x2 --device gpu", "device must be one of this machine's, got 'gpu'"),
     ("bench cct_2_3x2 --num-classes -1", "num_classes must be a whole number"),
     ("bench cct_2_3x2 --threads 99999999", "threads must be at most 1,024, got 99999999"),
-    (f"bench cct_2_3x2 --num-classes {10**30}", "out of memory: ask for smaller pictures"),
+    (f"bench cct_2_3x2 --num-classes {10**30}", "num_classes must be at most 1,000,000,000"),
+    ("bench cct_2_3x2 --num-classes 999999999", "out of memory: ask for smaller pictures"),
     # scores
     ("score", "nothing to score: give --accuracy with --parameters, --runs, --published"),
     ("score --accuracy 0.75 --parameters 1M", "must be in percent, got 0.75: was 75 meant?"),

@@ -214,6 +214,32 @@ def test_no_host_sync_off_the_cpu(monkeypatch):
         images.nonzero()
 
 
+class Anywhere:
+    """The generator of a device that has none."""
+
+    device = torch.device("meta")
+
+
+def test_all_is_computed_where_the_pictures_are(monkeypatch):
+    """The device "meta" knows shapes alone, and no tensor of another device is let in."""
+
+    def drawn(original):
+        def draw(*args, generator=None, **options):
+            return original(*(arg for arg in args if not isinstance(arg, Anywhere)), **options)
+
+        return draw
+
+    for name in ("rand", "randint", "randn", "_standard_gamma"):
+        monkeypatch.setattr(torch, name, drawn(getattr(torch, name)))
+    images, labels = smooth(4).to("meta"), torch.arange(4, device="meta")
+    floats = Compose(PIPELINE)(images, Anywhere())
+    assert (floats.device.type, floats.dtype, floats.shape) == ("meta", torch.float32, images.shape)
+    for mix in (Mix(10, 0.8, 1.0), Mix(10, 0.8), Mix(10, 0.0, 1.0), Mix(10)):
+        mixed, targets = mix(floats, labels, Anywhere())
+        assert (mixed.device.type, targets.device.type) == ("meta", "meta")
+        assert (mixed.shape, targets.shape) == (images.shape, (4, 10))
+
+
 def test_same_seed_same_bits_other_seed_other_bits():
     images = smooth(64)
     run = Compose(PIPELINE)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from compact_vit.data.augment import Mix
+from compact_vit.errors import UsageError
 from compact_vit.train import loop, resume, train
 from compact_vit.train.checkpoint import save_checkpoint
 
@@ -112,8 +113,10 @@ def test_the_last_picture_is_drawn_after_a_kill(few, tmp_path, monkeypatch) -> N
 
 def test_an_alpha_that_divides_to_infinity() -> None:
     """``augment.mixing.draw_beta``: infinity less infinity below about 1e-305."""
+    with pytest.raises(UsageError, match="mixup_alpha must be 0 or at least 1e-06, got 5e-324"):
+        Mix(2, mixup_alpha=5e-324)
     draw = torch.Generator().manual_seed(0)
-    x, _ = Mix(2, mixup_alpha=5e-324)(torch.ones(4, 1, 2, 2), torch.zeros(4).long(), draw)
+    x, _ = Mix(2, mixup_alpha=1e-6)(torch.ones(4, 1, 2, 2), torch.zeros(4).long(), draw)
     assert x.isfinite().all()
 
 

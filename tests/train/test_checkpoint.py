@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
 import random
@@ -11,7 +13,13 @@ import pytest
 import torch
 
 from compact_vit.errors import UsageError
-from compact_vit.train.checkpoint import load_checkpoint, newest, previous, save_checkpoint
+from compact_vit.train.checkpoint import (
+    load_checkpoint,
+    newest,
+    previous,
+    save_checkpoint,
+    unfit,
+)
 
 
 class Bomb:
@@ -60,6 +68,14 @@ def refusal(path: Path) -> str:
     assert len(message.splitlines()) == 1
     assert str(path) in message
     return message
+
+
+def sealed(path: Path, content: object) -> None:
+    """Save what no run saves, under a checksum that is right."""
+    memory = io.BytesIO()
+    torch.save(content, memory)
+    seal = f"\ncompact_vit sha256 {hashlib.sha256(memory.getvalue()).hexdigest()}"
+    path.write_bytes(memory.getvalue() + seal.encode())
 
 
 @pytest.fixture
@@ -112,6 +128,8 @@ def test_code_is_refused_and_not_run(tmp_path) -> None:
     assert "damaged or not a checkpoint" in refusal(path)
     path.write_bytes(pickle.dumps(Payload(target)))
     assert "damaged or not a checkpoint" in refusal(path)
+    save_checkpoint(path, {"weights": Payload(target)})  # the checksum is right
+    assert "damaged or not a checkpoint" in refusal(path)
     assert not target.exists()
 
 
@@ -154,6 +172,51 @@ def test_a_checkpoint_of_another_version(tmp_path) -> None:
     assert "not a checkpoint of this version" in refusal(tmp_path / "last.pt")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [{"weights": 1}, {"format": "2"}, {"format": torch.tensor([2, 2])}, [2], torch.zeros(3)],
+)
+def test_other_contents_under_a_checksum_that_is_right(tmp_path, content) -> None:
+    sealed(tmp_path / "last.pt", content)
+    assert "not a checkpoint of this version" in refusal(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, "1", None])
+def test_an_epoch_that_is_none(tmp_path, epoch) -> None:
+    save_checkpoint(tmp_path / "last.pt", {"epoch": epoch})
+    said = f"is damaged: its epoch must be a whole number, got {epoch!r}"
+    assert refusal(tmp_path / "last.pt").endswith(said)
+    save_checkpoint(tmp_path / "last.pt", {"epoch": 0})
+    assert load_checkpoint(tmp_path / "last.pt")["epoch"] == 0
+    save_checkpoint(tmp_path / "last.pt", {"weights": 1})
+    assert load_checkpoint(tmp_path / "last.pt")["weights"] == 1
+
+
+def test_tensors_come_to_the_device_that_is_asked_for(saved) -> None:
+    save_checkpoint(saved, {"weights": {"a": torch.zeros(2)}}, keep=True)
+
+    def device(content) -> str:
+        return content["weights"]["a"].device.type
+
+    assert device(load_checkpoint(saved)) == "cpu"
+    assert device(load_checkpoint(saved, "meta")) == "meta"
+    assert [device(newest(saved, *to)[1]) for to in ((), ("meta",))] == ["cpu", "meta"]
+    saved.write_bytes(b"")
+    assert [device(newest(saved, *to)[1]) for to in ((), ("meta",))] == ["cpu", "meta"]
+
+
+def test_what_cannot_be_read_is_no_damage(tmp_path) -> None:
+    with pytest.raises(OSError, match=r"directory|denied"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_content_that_does_not_fit_is_told_in_one_line(tmp_path) -> None:
+    error = RuntimeError("two errors:\n  unexpected b\n  size mismatch for a: " + "x" * 200)
+    said = str(unfit(tmp_path / "last.pt", "cvt_2_8", error))
+    mismatch = "size mismatch for a: " + "x" * 129
+    assert said == f"'{tmp_path / 'last.pt'}' is not a checkpoint of cvt_2_8: {mismatch}"
+
+
 def test_every_flip_and_every_truncation_is_noticed(saved) -> None:
     """600 bytes and 200 lengths at random, and all of the last hundred of both."""
     whole, draw = saved.read_bytes(), random.Random(0)
@@ -185,6 +248,8 @@ def test_the_one_before_is_kept(saved) -> None:
     assert load_checkpoint(saved)["epoch"] == 4
     save_checkpoint(saved, {"epoch": 5}, keep=True)
     assert load_checkpoint(previous(saved))["epoch"] == 4
+    save_checkpoint(saved, {"epoch": 6})
+    assert load_checkpoint(previous(saved))["epoch"] == 4
     names = {path.name for path in saved.parent.iterdir()}
     assert names == {"last.pt", "last.previous.pt"}
 
@@ -195,12 +260,17 @@ def test_a_damaged_one_falls_back_to_the_one_before(saved) -> None:
     saved.write_bytes(saved.read_bytes()[:-1])
     path, content, warning = newest(saved)
     assert (path, content["epoch"]) == (previous(saved), 3)
-    assert "is damaged" in warning
-    assert len(warning.splitlines()) == 1
+    assert warning == (
+        f"warning: '{saved}' is damaged or not a checkpoint; "
+        f"going on from the one before it, '{previous(saved)}'"
+    )
     saved.unlink()
     assert newest(saved)[1]["epoch"] == 3
     previous(saved).write_bytes(b"")
     with pytest.raises(UsageError, match=r"last.previous.pt' is damaged"):
+        newest(saved)
+    previous(saved).unlink()
+    with pytest.raises(UsageError, match=r"no checkpoint at '.*last.pt': give the folder of a run"):
         newest(saved)
 
 

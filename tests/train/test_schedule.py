@@ -11,7 +11,7 @@ from compact_vit.errors import UsageError
 from compact_vit.plot import figures
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.rules import SCHEDULES
-from compact_vit.train.schedule import build_schedule
+from compact_vit.train.schedule import build_schedule, decay_steps
 
 
 def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
@@ -92,8 +92,8 @@ BY_HAND = {
     ),
     # of the run, not of what follows the warm-up
     "multistep": (
-        {"decay_epochs": (8, 10, 19)},
-        {31: 1.0, 32: 0.1, 39: 0.1, 40: 0.01, 75: 0.01, 76: 1e-3, 79: 1e-3},
+        {"decay_epochs": (8, 10, 19), "decay_rate": 0.2},
+        {31: 1.0, 32: 0.2, 39: 0.2, 40: 0.04, 75: 0.04, 76: 0.008, 79: 0.008},
     ),
     "exponential": (
         {"decay_epochs": 6, "decay_rate": 0.3},
@@ -158,6 +158,7 @@ def test_cool_down_and_no_warm_up(name) -> None:
         ({"schedule": "multistep"}, [60, 90]),
         ({"schedule": "multistep", "warmup_ratio": 0.6}, [90]),
         ({"schedule": "multistep", "cooldown_ratio": 0.25}, [60, 90]),
+        ({"schedule": "multistep", "epochs": 25}, [60, 90]),
         ({"schedule": "multistep", "epochs": 2}, [5]),
         ({"schedule": "multistep", "epochs": 1}, []),
         ({"schedule": "step", "epochs": 1}, [2, 4]),
@@ -169,6 +170,47 @@ def test_where_decay_falls_when_nothing_is_said(values, falls) -> None:
     first = round(config.warmup_ratio * len(got)) + 1
     assert [n for n in range(first, len(got)) if got[n] != got[n - 1]] == falls
     assert max(got) == pytest.approx(1.0)  # none fell within the warm-up
+
+
+@pytest.mark.parametrize(("cooldown", "steps"), [(0.0, [60, 90]), (0.25, [60]), (0.3, [60])])
+def test_no_decay_falls_in_the_cool_down(cooldown, steps) -> None:
+    values = {"epochs": 24, "warmup_ratio": 0.0, "cooldown_ratio": cooldown}
+    assert decay_steps(TrainConfig(schedule="multistep", **values), 5) == steps
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_all_rates_are_in_proportion_to_the_peak(name) -> None:
+    values = BASE | BY_HAND[name][0] | {"cooldown_ratio": 0.25}
+    if name == "multistep":
+        values["decay_epochs"] = (8, 10)
+    half = {field: values[field] / 2 for field in ("lr", "min_lr", "warmup_lr")}
+    whole = rates(TrainConfig(schedule=name, **values), 4)
+    assert rates(TrainConfig(schedule=name, **values | half), 4) == pytest.approx(
+        [rate / 2 for rate in whole]
+    )
+
+
+def test_one_cycle_leaves_the_momentum_alone() -> None:
+    config = TrainConfig(schedule="one_cycle", **BASE)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.7)
+    schedule = build_schedule(optimizer, config, 4)
+    for _ in range(3):
+        assert optimizer.param_groups[0]["momentum"] == 0.7
+        optimizer.step()
+        schedule.step()
+
+
+def test_one_cycle_with_no_step_between_warm_up_and_cool_down() -> None:
+    ratios = {"epochs": 5, "warmup_ratio": 0.3, "cooldown_ratio": 0.6}  # two steps and three
+    got = rates(TrainConfig(schedule="one_cycle", **BASE | ratios), 1)
+    assert got == pytest.approx([0.1, 0.55, 0.01, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "plateau"])
+def test_one_step_between_warm_up_and_cool_down(name) -> None:
+    ratios = {"epochs": 5, "warmup_ratio": 0.4, "cooldown_ratio": 0.4}
+    got = rates(TrainConfig(schedule=name, **BASE | BY_HAND[name][0] | ratios), 1)
+    assert got == pytest.approx([0.1, 0.55, 1.0, 0.01, 0.01])
 
 
 def test_an_exponential_that_says_nothing_falls_to_a_thousandth() -> None:
