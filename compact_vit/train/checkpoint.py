@@ -84,7 +84,7 @@ def newest(
         if not older.exists():
             raise
         content = load_checkpoint(older, map_location)
-        problem = str(error).split(":")[0]
+        problem = str(error).rsplit(": ", 1)[0]  # without the way out, which is taken here
         return older, content, f"warning: {problem}; going on from the one before it, '{older}'"
 
 

@@ -114,6 +114,12 @@ def test_solarize_add_by_hand():
     assert got[1].flatten().tolist() == [129, 156, 255, 255, 128, 255]
 
 
+def test_grey_is_whole_numbers_that_can_be_summed():
+    for channels in (1, 3):
+        gray = ops.gray(pictures(8, 8, channels))
+        assert (gray.dtype, gray.shape[1:]) == (torch.int32, (1, 8, 8))
+
+
 def test_affine_of_every_picture_has_its_own_matrix():
     images = pictures(24, 40)
     angles = torch.linspace(-170, 170, len(images)).tolist()
@@ -145,3 +151,6 @@ def test_tiny_pictures_pass():
         assert got.shape == images.shape
         sharp = F.adjust_sharpness(images[2], 1.0)
         assert torch.equal(got[2], sharp)
+        want = torch.stack([F.adjust_sharpness(image, 0.1) for image in images])
+        strength = torch.full((len(images),), 0.1, dtype=torch.float64)
+        assert torch.equal(ops.sharpness(images, strength), want)

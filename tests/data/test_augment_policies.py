@@ -169,6 +169,13 @@ def test_randaugment_levels_vary_with_their_deviation():
     fixed = RandAugment(1, 5, 0.0, True, 1.0)(batch, generator())[:, 0, 4, 4].unique()
     varied = RandAugment(1, 5, 2.0, True, 1.0)(batch, generator())[:, 0, 4, 4].unique()
     assert len(fixed) < 20 < len(varied)
+    ends = {
+        value
+        for magnitude in (0, 10)
+        for value in RandAugment(1, magnitude, 0.0, True, 1.0)(batch, generator()).unique().tolist()
+    }
+    wide = RandAugment(1, 5, 1e9, True, 1.0)(batch, generator()).unique().tolist()
+    assert set(wide) == ends
 
 
 @pytest.mark.parametrize("channels", [3, 1])
@@ -275,11 +282,12 @@ def test_a_strided_batch_is_as_good_as_a_contiguous_one():
         (lambda: RandomResizedCrop(0.8), "scale must be a pair"),
         (lambda: RandomResizedCrop(ratio=(0, 1)), "ratio must be a pair"),
         (lambda: RandomResizedCrop(interpolation="cubic"), "did you mean 'bicubic'"),
-        (lambda: Normalize((0.5,), (0.5, 0.5, 0.5)), "std must be 1 numbers"),
+        (lambda: Normalize((0.5,), (0.5, 0.5, 0.5)), r"std must be 1 numbers, got \(0.5, 0"),
         (lambda: Normalize((0.5,), (0.0,)), r"std must be positive, got \(0.0,\)"),
         (lambda: Normalize((0.5,), (1.0,), torch.int32), "dtype must be a floating point type"),
         (lambda: RandomErasing(2), "p must be a number from 0 to 1, got 2"),
         (lambda: RandomErasing(mode="pixels"), "did you mean 'pixel'"),
+        (lambda: RandomErasing(mode="cons"), "did you mean 'const'"),
         (lambda: Mix(0), "num_classes must be a whole number >= 1, got 0"),
         (lambda: Mix(10, -0.1), "mixup_alpha must be a number >= 0, got -0.1"),
         (lambda: Mix(10, 0.1, switch_prob=3), "switch_prob must be a number from 0 to 1, got 3"),
@@ -288,10 +296,19 @@ def test_a_strided_batch_is_as_good_as_a_contiguous_one():
         (lambda: AutoAugment()(smooth(2)[0], generator()), r"got uint8 \[3, 32, 32\]"),
         (lambda: AutoAugment()(smooth(2)[:0], generator()), "non-empty"),
         (lambda: RandomCrop(4)(smooth(2)[:, :2], generator()), "1 or 3 channels"),
-        (lambda: RandomErasing()(smooth(2), generator()), "non-empty float"),
+        (
+            lambda: RandomErasing()(smooth(2), generator()),
+            r"be a non-empty float batch \[B, C, H, W\], got",
+        ),
         (lambda: Normalize((0.5,), (0.5,))(smooth(2), generator()), "mean must be 3 numbers"),
-        (lambda: Mix(10)(smooth(2).float(), torch.zeros(3).long(), generator()), "labels must be"),
-        (lambda: AutoAugment()(smooth(2).to("meta"), generator()), "generator must live"),
+        (
+            lambda: Mix(10)(smooth(2).float(), torch.zeros(3).long(), generator()),
+            r"^labels must be whole numbers \[2\], one per image, got int64 \[3\]$",
+        ),
+        *(
+            (lambda t=t: t(smooth(2).to("meta"), generator()), "generator must live")
+            for t in (*PIPELINE[:10], lambda x, g: Mix(10)(x.float(), torch.zeros(2).long(), g))
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_line(make, words):

@@ -102,6 +102,20 @@ def test_resized_crop_boxes_are_distributed_as_torchvisions(scale, ratio, size):
         assert ks_2samp(ours[:, side].numpy(), theirs[:, side].numpy()).pvalue > 0.001
 
 
+def test_the_smallest_box_is_one_pixel():
+    images, whole = smooth(50), [0.0, 0.0, 24.0, 32.0]
+    top, left, h, w = RandomResizedCrop((1e-3, 2e-3), (0.9, 1.1))._boxes(images, generator())
+    assert (h == 1).all()
+    assert (w == 1).all()
+    assert len(top.unique()) > 12
+    assert len(left.unique()) > 12
+    none = RandomResizedCrop((1e-6, 2e-6), (0.5, 4 / 3))._boxes(images, generator())
+    assert torch.stack(none, 1).tolist() == [whole] * 50
+    for ratio, central in ((4, [8, 0, 8, 32]), (1 / 4, [0, 13, 24, 6])):  # two by none
+        flat = RandomResizedCrop((1e-3, 1e-3), (ratio, ratio))._boxes(images, generator())
+        assert torch.stack(flat, 1).tolist() == [central] * 50
+
+
 def test_resized_crop_falls_back_to_the_largest_central_part():
     """No box of twice the height fits a whole wide picture: torchvision's fall-back is central."""
     images = smooth(4)
@@ -156,6 +170,12 @@ def test_erasing_ratio_is_height_over_width():
     erased = RandomErasing(1.0, (0.1, 0.2), (2.0, 2.5), "const")(ones, generator())
     h, w = (erased == 0).any(3).sum(2), (erased == 0).any(2).sum(2)
     assert (h > 1.8 * w).all()
+
+
+def test_a_box_that_is_too_long_one_way_erases_nothing():
+    images = torch.ones(50, 1, 24, 32)
+    for ratio in ((2.0, 3.0), (0.2, 0.3)):
+        assert torch.equal(RandomErasing(1.0, (0.5, 0.6), ratio)(images, generator()), images)
 
 
 def test_erased_pixels_are_normal_or_zero():
@@ -243,6 +263,17 @@ def test_mix_without_alphas_changes_nothing_and_one_hot_targets():
     assert torch.equal(images, before)
     torch.testing.assert_close(alone, images[:1])
     torch.testing.assert_close(one, torch.eye(7)[[3]])
+
+
+@pytest.mark.parametrize("alphas", [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
+def test_mix_keeps_the_type_of_the_pictures(alphas):
+    images, labels = torch.rand(8, 3, 8, 8), torch.arange(8)
+    full, targets = Mix(10, *alphas)(images, labels, generator())
+    for dtype in (torch.float64, torch.bfloat16):
+        got, same = Mix(10, *alphas)(images.to(dtype), labels, generator())
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.float(), full, atol=0.02, rtol=0)
+        assert torch.equal(same, targets)
 
 
 def test_mix_of_the_same_seed_is_bitwise_the_same():
