@@ -60,7 +60,8 @@ class ConvTokenizer(nn.Module):
         for inputs, outputs in itertools.pairwise(widths):
             conv = nn.Conv2d(inputs, outputs, kernel_size, self.stride, self.padding, bias=False)
             nn.init.kaiming_normal_(conv.weight)
-            self.convs.append(conv)
+            # as the pictures in forward, or every call would lay the weights out anew
+            self.convs.append(conv.to(memory_format=torch.channels_last))
 
     def grid_size(self, height: int, width: int) -> tuple[int, int]:
         """The token grid ``(h, w)`` of a picture of ``height x width`` pixels, by arithmetic."""
