@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from compact_vit.bench import at_least_one, check_machine, compiled
+from compact_vit.bench import at_least_one, check_machine, compiled, inference
 from compact_vit.cli import Parser
 from compact_vit.errors import UsageError
-from compact_vit.timing import Spread
+from compact_vit.timing import Call, Spread
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def start(args: argparse.Namespace) -> torch.device:
     """Set the threads and the global generator, decide what is automatic, pick the device."""
     import torch
 
-    from compact_vit.train.choices import choose_compile
+    from compact_vit.train.choices import choose_compile, choose_graphs
     from compact_vit.train.machine import choose_precision, pick_device
 
     check_machine(args.precision, args.compile)
@@ -47,14 +47,45 @@ def start(args: argparse.Namespace) -> torch.device:
     device = pick_device(args.device)
     args.precision, _ = choose_precision(args.precision, device)
     compile, note = choose_compile(args.compile, device, steps=0)
-    if note:
-        raise UsageError(note)
-    args.compile = "on" if compile else "off"
+    graphs, without = choose_graphs(args.compile, device, compile)
+    if note or without:
+        raise UsageError(note or without)
+    args.compile = "graphs" if graphs else "on" if compile else "off"
     return device
 
 
+def called(model: nn.Module, compile: str) -> Callable[[Tensor], Tensor]:
+    """``model`` as it is (off), compiled (on), or compiled and replayed as CUDA graphs (graphs)."""
+    if compile == "off":
+        return model
+    if compile == "on":
+        return compiled(model)
+    from compact_vit.train.choices import before_replay, compile_model
+
+    inner = compile_model(model, graphs=True)
+
+    def replayed(x: Tensor) -> Tensor:
+        before_replay(model, parts=1)  # an accelerator takes a batch whole
+        return inner(x)
+
+    return replayed
+
+
+def how_called(compile: str) -> str:
+    """How ``called`` calls a model, for a heading."""
+    return {"off": "eager", "on": "compiled", "graphs": "compiled, CUDA graphs"}[compile]
+
+
+def infer(model: nn.Module, x: Tensor, precision: str, compile: str) -> Call:
+    """A call of ``model`` on ``x [B,C,H,W]`` as prediction calls it."""
+    model.eval()
+    if compile == "graphs":
+        return inference(called(model, compile), x, precision, False)
+    return inference(model, x, precision, compile == "on")
+
+
 def train_step(
-    model: nn.Module, optimizer: Optimizer, precision: str, compile: bool
+    model: nn.Module, optimizer: Optimizer, precision: str, compile: str
 ) -> Callable[[Tensor, Tensor], None]:
     """A training step on ``x [B,C,H,W]`` and ``targets [B]``, or ``[B,K]`` probabilities.
 
@@ -69,7 +100,7 @@ def train_step(
     from compact_vit.train.step import averaged
 
     device = next(model.parameters()).device
-    forward = compiled(model.train()) if compile else model.train()
+    forward = called(model.train(), compile)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def step(x: Tensor, targets: Tensor) -> None:

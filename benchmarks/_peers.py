@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from _common import machine_parser, print_head, print_table, start
+from _common import how_called, machine_parser, print_head, print_table, start
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     #: a model, or why there is none
     Peer = nn.Module | str
-    #: (model, [B,C,H,W], precision, compile) -> what is timed
-    MakeCall = Callable[[nn.Module, Tensor, str, bool], Call]
+    #: (model, [B,C,H,W], precision, off, on or graphs) -> what is timed
+    MakeCall = Callable[[nn.Module, Tensor, str, str], Call]
 
 OURS, PUBLISHED = "compact_vit", "published code"
 
@@ -199,7 +199,7 @@ def build_call(
         return peer, 0
     x = torch.randn(args.batch_size, config.in_chans, *config.height_width)
     precision, compile = (args.precision, args.compile) if name == OURS else ("fp32", "off")
-    call = make_call(peer.to(device), x.to(device), precision, compile == "on")
+    call = make_call(peer.to(device), x.to(device), precision, compile)
     return call, sum(p.numel() for p in peer.parameters())
 
 
@@ -212,7 +212,7 @@ def compare(args: argparse.Namespace, what: str, make_call: MakeCall) -> list[st
     built = {name: build_call(name, args, make_call, device) for name in names}
     dropouts = [configuration(args, name).attention_dropout for name in (OURS, PUBLISHED)]
     print_head(device, ("timm", "vit-pytorch"))
-    how = f"{args.precision}, {'compiled' if args.compile == 'on' else 'eager'}"
+    how = f"{args.precision}, {how_called(args.compile)}"
     print(f"{what}, batch {args.batch_size}")
     print(f"this library: {how}, attention dropout {dropouts[0]}")
     print(f"the others: fp32, eager, attention dropout {dropouts[1]}")

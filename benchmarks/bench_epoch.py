@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from _common import machine_parser, print_head, print_table, start, train_step
+from _common import how_called, machine_parser, print_head, print_table, start, train_step
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, pixels, program
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         first, second = times[1] - times[0], times[2] - times[1]
         ways, seen, batch_size = three_ways(config, limited(splits, args.limit), device)
         print_head(device, ("pillow",))
-        how = f"{config.precision}, {'compiled' if args.compile == 'on' else 'eager'}"
+        how = f"{config.precision}, {how_called(args.compile)}"
         print(f"{config.model}, {how}, batch {batch_size}, recipe {config.recipe}")
         print(f"start of {count(splits):,} pictures: first {first:.2f} s, second {second:.2f} s")
         print(f"{seen:,} pictures an epoch")
@@ -112,7 +112,7 @@ def three_ways(
     from compact_vit.train.state import build_state
 
     state, batch = build_state(config, splits, device), build_train_batch(config, splits)
-    step = train_step(state.model, state.optimizer, config.precision, config.compile == "on")
+    step = train_step(state.model, state.optimizer, config.precision, config.compile)
     fixed = batch(*next(iter(state.loader)), 0, state.augmentation)
 
     def bare() -> None:

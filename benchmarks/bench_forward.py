@@ -12,26 +12,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from _common import infer
 from _peers import compare, peers_parser
 
-from compact_vit.bench import inference
 from compact_vit.cli import program
-from compact_vit.timing import Call
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-def forward(model: nn.Module, x: Tensor, precision: str, compile: bool) -> Call:
-    return inference(model.eval(), x, precision, compile)
 
 
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     args = peers_parser("bench-forward", __doc__.split("\n\n")[0]).parse_args(argv)
-    compare(args, "inference", forward)
+    compare(args, "inference", infer)
     return 0
 
 

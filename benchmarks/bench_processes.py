@@ -66,7 +66,7 @@ def measure(rank: int, count: int, port: int, words: dict[str, Any], answers: An
             torch.nn.parallel.DistributedDataParallel(model) if count > 1 else model,
             torch.optim.AdamW(model.parameters(), fused=True),
             "fp32",
-            False,
+            "off",
         )
         x = torch.randn(share, model.in_chans, *model.config.height_width)
         calls.append(lambda step=step, x=x: step(x, torch.zeros(len(x), dtype=torch.int64)))

@@ -19,9 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _common import machine_parser, print_head, start, train_step
+from _common import infer, machine_parser, print_head, start, train_step
 
-from compact_vit.bench import inference
 from compact_vit.cli import program
 from compact_vit.errors import UsageError
 from compact_vit.timing import Call, Spread, seconds_in_turns
@@ -116,10 +115,10 @@ def measure(
     model = CompactTransformer(config).to(device)
     x = torch.randn(batch_size, config.in_chans, img_size, img_size, device=device)
     labels = torch.randint(10, (batch_size,), device=device)
-    how = args.precision, args.compile == "on"
-    step = train_step(model, build_optimizer(model, TrainConfig(dataset="cifar10")), *how)
+    optimizer = build_optimizer(model, TrainConfig(dataset="cifar10"))
+    step = train_step(model, optimizer, args.precision, args.compile)
     rates = []
-    for call in (inference(model.eval(), x, *how), lambda: step(x, labels)):
+    for call in (infer(model, x, args.precision, args.compile), lambda: step(x, labels)):
         model.train(bool(rates))
         (taken,) = seconds_in_turns([call], rounds=args.rounds, device=device)
         rates.append(Spread.of(batch_size / seconds for seconds in taken))

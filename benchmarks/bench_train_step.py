@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def training_step(model: nn.Module, x: Tensor, precision: str, compile: bool) -> Call:
+def training_step(model: nn.Module, x: Tensor, precision: str, compile: str) -> Call:
     """A step of ``model`` on ``x [B,C,H,W]`` and labels of the first ten classes."""
     import torch
 

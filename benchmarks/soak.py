@@ -52,7 +52,7 @@ def work(words: Sequence[str], phase: Any) -> None:
     phase.value = 0
     import torch
 
-    from compact_vit.train import epoch, loop, save
+    from compact_vit.train import epoch, loop, objective, save
     from compact_vit.train.cli import main as train
 
     torch.set_num_threads(1)
@@ -62,7 +62,7 @@ def work(words: Sequence[str], phase: Any) -> None:
     loop.write_page = lambda *args: None
     for owner, name, number in (
         (epoch, "train_step", 2),
-        (loop, "evaluate_model", 3),
+        (objective, "evaluate_model", 3),
         (save, "save_checkpoint", 4),
     ):
         setattr(owner, name, _told(getattr(owner, name), phase, number))

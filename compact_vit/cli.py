@@ -23,8 +23,10 @@ from .errors import Stopped, UsageError, nearest, unknown
 #: program -> (module that holds its ``main(argv)``, what it does)
 COMMANDS = {
     "train": ("train.cli", "train a model on a named data set or a folder of pictures"),
+    "experiment": ("experiment.cli", "grids of runs and searches among them, from one file"),
     "evaluate": ("evaluate", "accuracy of a finished run, per class, with a confusion matrix"),
-    "predict": ("predict", "the most likely classes of pictures, by a finished run"),
+    "predict": ("predict", "the most likely classes of pictures, by a run or weights at hand"),
+    "export": ("export", "a finished run's weights as a folder to hand on"),
     "plot": ("plot", "pictures of runs, of the augmentation, of attention, of mistakes"),
     "page": ("page", "a finished run as one HTML page"),
     "report": ("report", "parameters, multiply-accumulates and memory of models"),

@@ -58,16 +58,11 @@ def evaluate_pictures(
     """Evaluate ``trained`` on ``pictures`` as they are; its model moves to ``device``."""
     from .data.augment import Normalize
     from .train.machine import pick_device
-    from .train.metrics import evaluate_model
+    from .train.metrics import Evaluating, evaluate_model
 
     where = pick_device(device)
-    return evaluate_model(
-        trained.model.to(where),
-        pictures,
-        Normalize(trained.mean, trained.std),
-        device=where,
-        precision=trained.config.precision,
-    )
+    how = Evaluating(Normalize(trained.mean, trained.std), where, trained.config.precision)
+    return evaluate_model(trained.model.to(where), pictures, how)
 
 
 def evaluate_run(

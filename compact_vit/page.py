@@ -53,14 +53,18 @@ def run_page(
 
     pick_device(device)  # a wrong name is said before the pictures are read
     folder = RunFolder.open(run)
-    summary, config = read_summary(folder, RANKED + _SHOWN), folder.read_json("config.json")
+    config = folder.read_json("config.json")
+    if config.get("objective", "classify") != "classify":
+        raise UsageError(f"'{run}' is pretraining, which has learnt no answers to show")
+    summary = read_summary(folder, RANKED + _SHOWN)
     if published is not None:
         published_results(published)  # a misspelt name is no data set without results
         own = pictures_of(summary, config)
         if not may_be_of(own, published):
             raise UsageError(f"the run is of {own}, which cannot be compared with {published}")
     _, history = history_of(run)
-    trained, pictures = open_split(run, checkpoint="last", data_dir=data_dir)
+    split = "val" if summary["final"]["split"] == "val" else "test"
+    trained, pictures = open_split(run, checkpoint="last", split=split, data_dir=data_dir)
     evaluation = evaluate_pictures(trained, pictures, device)
     return page_of(trained, pictures, evaluation, summary, history, published)
 

@@ -2,12 +2,14 @@
 
 ``timm.create_model("cct_6_3x1", num_classes=100, img_size=32, drop_path_rate=0.1)`` is
 ``compact_vit.create_model`` with timm's ways added: ``features_only``, configurations of the
-input, checkpoints from files and the Hub, graph tracing. No pretrained weights are published yet.
+input, checkpoints from files and the Hub, graph tracing. ``pretrained=True`` takes the weights in
+the package, ``local-dir:FOLDER`` and ``hf-hub:USER/NAME`` what ``save_pretrained`` wrote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from timm.models import (
@@ -17,11 +19,16 @@ from timm.models import (
     register_notrace_module,
 )
 
+from torch import Tensor
+
 from .data.catalog import DATASETS
 from .errors import UsageError
 from .layers import PositionalEmbedding
 from .models.compact import CompactTransformer
 from .models.config import config_from_name, named_models
+from .models.preprocessing import pretrained_cfg
+from .models.pretrained import WEIGHTS, check_sum, input_of, read_card, shipped
+from .models.reference import fit_positions
 from .models.zoo import create_model
 
 #: timm's name of a keyword -> ours
@@ -35,22 +42,44 @@ _KEYWORDS = {
 def _default_cfg(name: str) -> dict[str, Any]:
     """What timm's tools want to know of a model's input and of its first and last layer."""
     config = config_from_name(name)
-    cfg: dict[str, Any] = {
-        "input_size": (config.in_chans, *config.height_width),
-        "fixed_input_size": True,  # built for img_size; timm passes that on only if this says so
-        "num_classes": config.num_classes,
-        "first_conv": "tokenizer.convs.0" if config.num_convs else "tokenizer.proj",
-        "classifier": "head",
+    cifar10 = DATASETS["cifar10"]
+    if config.img_size == cifar10.img_size:
+        cfg = pretrained_cfg(config, cifar10.mean, cifar10.std)
+    else:  # pictures as large as those of ImageNet are prepared as timm does
+        cfg = pretrained_cfg(config) | {"interpolation": "bicubic", "crop_pct": 0.875}
+    return cfg | {
         "license": "mit",
         "paper_name": "Escaping the Big Data Paradigm with Compact Transformers",
         "paper_ids": "arXiv:2104.05704",
     }
-    if config.img_size == DATASETS["cifar10"].img_size:
-        cfg |= {"mean": DATASETS["cifar10"].mean, "std": DATASETS["cifar10"].std, "crop_pct": 1.0}
-    return cfg
 
 
-default_cfgs = generate_default_cfgs({name: _default_cfg(name) for name in named_models()})
+def _shipped_cfgs() -> dict[str, dict[str, Any]]:
+    """The same of the weights in the package, by timm's names of them: ``<model>.<tag>``."""
+    return {
+        f"{name}.{tag}": _default_cfg(name)
+        | input_of(read_card(folder))
+        | {"tag": tag, "file": str(folder / WEIGHTS)}
+        for name, tags in shipped().items()
+        for tag, folder in tags.items()
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {**{name: _default_cfg(name) for name in named_models()}, **_shipped_cfgs()}
+)
+
+
+def _checked(state: dict[str, Tensor], model: CompactTransformer) -> dict[str, Tensor]:
+    """A checkpoint as timm read it, its checksum verified and its positions of the model's grid."""
+    known = model.pretrained_cfg
+    path = Path(known.get("file") or "")
+    if known.get("source") == "local-dir" or path.name == WEIGHTS:
+        folder = path.parent if path.name == WEIGHTS else path
+        check_sum(state, read_card(folder), folder)
+    state = {name: tensor.float() for name, tensor in state.items()}
+    fit_positions(model, state, model.tokenizer.grid_size(*known["input_size"][-2:]))
+    return state
 
 
 def _entrypoint(name: str) -> Callable[..., Any]:
@@ -69,7 +98,18 @@ def _entrypoint(name: str) -> Callable[..., Any]:
             "feature_cls": "getter",
             "out_indices": options.pop("out_indices", min(3, config_from_name(name).depth)),
         }
-        return build_model_with_cfg(build, name, pretrained, feature_cfg=features, **options)
+        stored = options.get("pretrained_model_args") or {}  # which timm merged into the options
+        for theirs, ours in _KEYWORDS.items():
+            if theirs in options and ours in stored and options.get(ours) == stored[ours]:
+                del options[ours]
+        return build_model_with_cfg(
+            build,
+            name,
+            pretrained,
+            feature_cfg=features,
+            pretrained_filter_fn=_checked,
+            **options,
+        )
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     return entrypoint

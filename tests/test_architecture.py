@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
 ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export", "experiments"), ABOVE)
 ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
+ARROWS |= {"export": ABOVE | {"evaluate"}}
 ARROWS |= {"plot": ABOVE | {"evaluate", "predict"}}
 ARROWS |= {"page": ABOVE | {"evaluate", "plot", "score"}}
 
@@ -59,6 +60,7 @@ TORCH_FREE = [
     "errors.py",
     "files.py",
     "evaluate.py",
+    "export.py",
     "page.py",
     "pages/__init__.py",
     "pages/charts.py",
@@ -106,6 +108,7 @@ TORCH_FREE = [
     "train/model.py",
     "train/recipes.py",
     "train/rules.py",
+    "train/tracking.py",
 ]
 HEAVY = {
     "torch",

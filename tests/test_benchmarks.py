@@ -233,8 +233,8 @@ def test_precision_compiling_and_dropouts_reach_whom_they_are_for(script, absent
     args = peers.peers_parser("", "").parse_args(words)
     assert peers.compare(args, "nothing", make_call) == ["compact_vit", "published code"]
     assert seen == {
-        "CompactTransformer": ((2, 3, 32, 32), "bf16", True, 0.0),
-        "CVT": ((2, 3, 32, 32), "fp32", False, 0.2),
+        "CompactTransformer": ((2, 3, 32, 32), "bf16", "on", 0.0),
+        "CVT": ((2, 3, 32, 32), "fp32", "off", 0.2),
     }
 
 
@@ -324,7 +324,7 @@ def test_a_step_is_what_is_said(script):
     model, plain = nn.Linear(4, 3), nn.Linear(4, 3)
     plain.load_state_dict(model.state_dict())
     x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
-    step = script("_common").train_step(model, torch.optim.AdamW(model.parameters()), "fp32", False)
+    step = script("_common").train_step(model, torch.optim.AdamW(model.parameters()), "fp32", "off")
     optimizer = torch.optim.AdamW(plain.parameters())
     for _ in range(3):
         step(x, y)
@@ -347,7 +347,7 @@ def test_our_step_takes_the_parts_that_training_takes(script, monkeypatch):
         model, seen = cct_2_3x2(drop_path=0.0, attention_dropout=0.0).double(), []
         model.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(len(args[0])))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        script("_common").train_step(model, optimizer, "fp32", False)(x.double(), y)
+        script("_common").train_step(model, optimizer, "fp32", "off")(x.double(), y)
         assert seen == parts
         weights.append(model.state_dict())
     for name, weight in weights[0].items():

@@ -16,7 +16,7 @@ from compact_vit.evaluate import class_report, evaluate_run, main
 from compact_vit.train import load_model, train
 from compact_vit.train.calibration import calibrate
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.metrics import evaluate_model, score_logits
+from compact_vit.train.metrics import Evaluating, evaluate_model, score_logits
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,12 @@ def test_pictures_are_seen_as_they_are_and_the_mode_comes_back() -> None:
     evaluation = evaluate_model(
         model,
         splits.test,
-        lambda images: images.float() / 255,
-        device=torch.device("cpu"),
-        batch_size=100,
-        on_batch=heard.append,
+        Evaluating(
+            lambda images: images.float() / 255,
+            torch.device("cpu"),
+            batch_size=100,
+            on_batch=heard.append,
+        ),
     )
     assert model.training
     assert heard == [100, 100, 100, 60]

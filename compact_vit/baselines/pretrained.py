@@ -41,7 +41,9 @@ def timm_body(config: TimmConfig) -> tuple[nn.Module, int]:
     options: dict[str, Any] = {"in_chans": config.in_chans}
     if size != own and card.fixed_input_size:
         options["img_size"] = size
-    model = _build(config, options, card)
+    model = _build(config.timm_name, config.pretrained, options, card)
+    if config.pretrained:
+        model.reset_classifier(0)
     features = getattr(model, "head_hidden_size", None) or model.num_features
     layers: list[nn.Module] = [nn.Dropout(config.dropout)] if config.dropout else []
     layers += hidden_layers(features, config.head, config.activation, dropout=config.dropout)
@@ -49,6 +51,11 @@ def timm_body(config: TimmConfig) -> tuple[nn.Module, int]:
     initialise(head, config.activation)
     mode = "bicubic" if card.interpolation == "bicubic" else "bilinear"
     return nn.Sequential(Resize(size, mode), model, *head), (config.head or (features,))[-1]
+
+
+def timm_model(name: str, in_chans: int) -> Any:
+    """timm's model ``name`` with its weights and its own classifier; ``UsageError`` without."""
+    return _build(name, True, {"in_chans": in_chans}, _card(name))
 
 
 def _card(name: str) -> Any:
@@ -66,11 +73,10 @@ def _card(name: str) -> Any:
     return get_pretrained_cfg(name)
 
 
-def _build(config: TimmConfig, options: dict[str, Any], card: Any) -> Any:
-    """timm's model, its weights loaded if ``config`` asks for them."""
+def _build(name: str, source: bool | str, options: dict[str, Any], card: Any) -> Any:
+    """timm's model, with weights of its own or of a file if ``source`` asks for them."""
     import timm
 
-    name, source = config.timm_name, config.pretrained
     if source is True and not card.has_weights:
         raise UsageError(f"timm has no weights for {name!r}: leave pretrained out, or give a file")
     if isinstance(source, str):
@@ -82,9 +88,7 @@ def _build(config: TimmConfig, options: dict[str, Any], card: Any) -> Any:
         if not source:
             return timm.create_model(name, num_classes=0, **options)
         # with the classifier that the weights were made for timm insists on every one of them
-        model = timm.create_model(name, pretrained=True, **options)
-        model.reset_classifier(0)
-        return model
+        return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # of the network, the hub, the file, the model: each has its own
         reason = " ".join(str(error).split()) or type(error).__name__
         if source is False:

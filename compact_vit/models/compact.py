@@ -5,7 +5,8 @@ ViT-Lite, else 0), N = P + h * w tokens, D width, K classes.
 """
 
 # annotations stay objects: torch.fx copies them into its graphs, where TorchScript reads them
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ..layers import (
     SequencePooling,
 )
 from .config import ModelConfig
+from .preprocessing import Preprocess
 
 
 class CompactTransformer(nn.Module):
@@ -38,6 +40,8 @@ class CompactTransformer(nn.Module):
         self.embed_dim = self.num_features = self.head_hidden_size = width
         self.num_prefix_tokens = int(config.class_token)
         self.grad_checkpointing = False
+        #: What is known of the weights and of their input, by timm's names; nothing of new ones.
+        self.pretrained_cfg = dict[str, Any]()
 
         self.tokenizer: PatchTokenizer | ConvTokenizer
         if config.num_convs:
@@ -186,6 +190,43 @@ class CompactTransformer(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each layer in the backward pass instead of keeping its activations."""
         self.grad_checkpointing = enable
+
+    def transforms(self) -> Preprocess:
+        """The preprocessing that the weights want: of pictures of PIL, and of tensors.
+
+        ``UsageError`` if the weights are new and none is known.
+        """
+        return Preprocess.of(self.pretrained_cfg, self.in_chans, self.config.height_width)
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        half: bool = False,
+        facts: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Write ``model.safetensors``, ``config.json`` and a model card to ``folder``.
+
+        What ``pretrained_cfg`` says goes with the weights, and ``facts`` beside; ``half`` rounds
+        them to float16. Returns the content of ``config.json``.
+        """
+        from .saving import save_pretrained
+
+        return save_pretrained(self, folder, half=half, facts=facts)
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | os.PathLike[str], *, revision: str | None = None, **options: Any
+    ) -> "CompactTransformer":
+        """The model in the folder ``source``, or ``user/name`` on the Hugging Face hub.
+
+        In evaluation mode. ``options`` are fields of ``ModelConfig``: another ``img_size`` resizes
+        the positions, other ``in_chans`` adapt the first convolution, of other ``num_classes`` the
+        classifier is new. Raises ``UsageError`` for what is damaged, missing or of another model.
+        """
+        from .pretrained import from_pretrained
+
+        return from_pretrained(source, revision, **options)
 
 
 def _initialise(module: nn.Module) -> None:

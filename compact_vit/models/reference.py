@@ -60,7 +60,7 @@ def load_reference_state_dict(
         state = read_state_dict(state)
     renamed = {_rename(model, key): value for key, value in _unwrapped(state).items()}
     own = model.state_dict()
-    resized = _fit_positions(model, renamed, grid_size)
+    resized = fit_positions(model, renamed, grid_size)
     changed = None
     head = renamed.get("head.weight")
     if head is not None and head.dim() == 2 and len(head) != model.num_classes:
@@ -116,10 +116,10 @@ def _rename(model: CompactTransformer, key: str) -> str:
     return key
 
 
-def _fit_positions(
+def fit_positions(
     model: CompactTransformer, state: dict[str, Tensor], old: tuple[int, int] | None
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Bring the table of ``state`` to the model's grid; returns both grids if it had to."""
+    """Bring the table of ``state``, of the grid ``old``, to the model's; returns both if it had to."""
     table, positions = state.get("positions.table"), model.positions
     if table is None or not isinstance(positions, PositionalEmbedding):
         return None

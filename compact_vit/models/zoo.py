@@ -25,35 +25,52 @@ class Builder(Protocol):
     def __call__(
         self,
         *,
-        num_classes: int = 10,
+        pretrained: bool | str = False,
+        num_classes: int | None = None,
         img_size: int | tuple[int, int] | None = None,
-        in_chans: int = 3,
-        positional_embedding: str = "learnable",
-        dropout: float = 0.0,
-        attention_dropout: float = 0.1,
-        drop_path: float = 0.1,
-        residual: str = "published",
+        in_chans: int | None = None,
+        positional_embedding: str | None = None,
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+        drop_path: float | None = None,
+        residual: str | None = None,
     ) -> CompactTransformer: ...
 
 
 @overload
 def create_model(
-    name: str, *, positional_embedding: str | None, **options: Any
+    name: str,
+    *,
+    pretrained: bool | str = False,
+    positional_embedding: str | None,
+    **options: Any,
 ) -> CompactTransformer: ...
 
 
 @overload
-def create_model(name: str, **options: Any) -> AnyModel: ...
+def create_model(name: str, *, pretrained: bool | str = False, **options: Any) -> AnyModel: ...
 
 
-def create_model(name: str, **options: Any) -> AnyModel:
+def create_model(name: str, *, pretrained: bool | str = False, **options: Any) -> AnyModel:
     """Build any model by its name, listed or not: ``cct_6_5x3``, ``resnet_38_cifar``, ``rn_4``.
 
     ``options`` are the fields of its configuration: ``ModelConfig`` of the compact transformers,
-    in ``compact_vit.baselines`` those of the others. None stands for the name's own value. Raises
-    ``UsageError`` naming the nearest right model or option.
+    in ``compact_vit.baselines`` those of the others. None stands for the name's own value, or for
+    that of the weights.
+
+    ``pretrained`` asks for weights: True for those in the package, or a tag of them
+    (``"cifar10"``); no network is needed. They are adapted to another ``img_size`` (positions
+    resized), other ``in_chans`` (first convolution) and other ``num_classes`` (a new classifier).
+    For ``timm/`` models it is their own option. Raises ``UsageError`` naming the nearest right
+    model or option, or the weights that there are.
     """
-    return model_of(config_of(name, **options))
+    if pretrained is None or pretrained is False:
+        return model_of(config_of(name, **options))
+    if not isinstance(config_of(name), ModelConfig):
+        return model_of(config_of(name, pretrained=pretrained, **options))
+    from .pretrained import build_pretrained, read_folder, shipped_folder
+
+    return build_pretrained(read_folder(shipped_folder(name, pretrained)), **options)
 
 
 def model_of(config: ModelConfig | BaselineConfig) -> AnyModel:
@@ -65,12 +82,17 @@ def model_of(config: ModelConfig | BaselineConfig) -> AnyModel:
     return Baseline(config)
 
 
-def list_models(filter: str | Sequence[str] = "*") -> list[str]:
+def list_models(filter: str | Sequence[str] = "*", *, pretrained: bool = False) -> list[str]:
     """The named members that match a glob, or any of several: ``list_models("cct_*")``.
 
-    A glob that begins with ``timm/`` finds timm's models, which no other does.
+    With ``pretrained`` only those that have weights in the package. A glob that begins with
+    ``timm/`` finds timm's models, which no other does.
     """
     patterns = [filter] if isinstance(filter, str) else filter
+    if pretrained:
+        from .pretrained import shipped
+
+        return [n for n in shipped() if any(_matches(n, p) for p in patterns)]
     names = all_models()
     if any(pattern.startswith("timm/") for pattern in patterns):
         import timm
@@ -87,17 +109,19 @@ def _matches(name: str, pattern: str) -> bool:
 def _builder(name: str) -> Builder:
     def build(
         *,
-        num_classes: int = 10,
+        pretrained: bool | str = False,
+        num_classes: int | None = None,
         img_size: int | tuple[int, int] | None = None,
-        in_chans: int = 3,
-        positional_embedding: str = "learnable",
-        dropout: float = 0.0,
-        attention_dropout: float = 0.1,
-        drop_path: float = 0.1,
-        residual: str = "published",
+        in_chans: int | None = None,
+        positional_embedding: str | None = None,
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+        drop_path: float | None = None,
+        residual: str | None = None,
     ) -> CompactTransformer:
         return create_model(
             name,
+            pretrained=pretrained,
             num_classes=num_classes,
             img_size=img_size,
             in_chans=in_chans,
@@ -114,7 +138,7 @@ def _builder(name: str) -> Builder:
     build.__doc__ = f"""{title} of arXiv 2104.05704: ``[B, in_chans, H, W] -> [B, num_classes]``.
 
     ``img_size`` None means {config_from_name(name).img_size} pixels. The options are the fields
-    of ``ModelConfig``.
+    of ``ModelConfig``, and ``pretrained`` as in ``create_model``.
     """
     return build
 

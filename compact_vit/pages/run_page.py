@@ -122,7 +122,7 @@ def _tiles(summary: Mapping[str, Any], classes: int) -> list[tuple[str, str, str
         )
     best = summary.get("best") or {}
     if best.get("picked_on"):
-        note = f"test, epoch {best['epoch']}, picked on the validation split"
+        note = f"{final['split']}, epoch {best['epoch']}, picked on the validation split"
         tiles.append(("best epoch", f"{best['accuracy']:.2f}%", note))
     tiles += [
         (

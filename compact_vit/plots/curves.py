@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, unknown
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 History = Sequence[Mapping[str, Any]]
 
 AXES = ("linear", "log-log")
-_QUANTITIES = (("loss", "loss (nats)", min), ("accuracy", "accuracy (%)", max))
+#: its key in a line, its axis, and which is the best
+Quantity = tuple[str, str, Callable[[Iterable[float]], float]]
+
+_QUANTITIES: tuple[Quantity, ...] = (
+    ("loss", "loss (nats)", min),
+    ("accuracy", "accuracy (%)", max),
+)
 _COLOURS = {"train": BLUE, "val": GREEN, "test": ORANGE}
 _DASHES = ("-", "--", ":")
 _MARKED_EPOCHS = 40
@@ -40,12 +46,15 @@ _NUMBER_HEIGHT = 0.057
 def plot_curves(history: History, title: str = "", axes: str = "linear") -> Figure:
     """Loss (nats) and accuracy (percent) of each split over the epochs, side by side.
 
+    Of a pretraining, which has no accuracy, it is the squared error alone.
+
     A thin line marks the best epoch of the split held out, with its number. ``axes`` is
     ``"linear"`` or ``"log-log"``.
     """
     held = held_out(history)
-    figure, panels = _panels(title, axes, 3.0)
-    for panel, (quantity, _, best) in zip(panels, _QUANTITIES, strict=True):
+    quantities = _quantities([history])
+    figure, panels = _panels(quantities, title, axes, 3.0)
+    for panel, (quantity, _, best) in zip(panels, quantities, strict=True):
         for split, colour in _COLOURS.items():
             if f"{split}_{quantity}" in history[0]:
                 _draw(panel, history, f"{split}_{quantity}", color=colour, label=split)
@@ -70,8 +79,10 @@ def compare_curves(
     mixed = len(set(held.values())) > 1
     columns = max(1, min(len(held), 90 // (10 + max(map(len, held)))))
     rows = -(-len(held) // columns)
-    figure, panels = _panels(title, axes, 3.0 + 0.18 * rows + 0.1 * max(0, len(held) - 14))
-    for panel, (quantity, label, best) in zip(panels, _QUANTITIES, strict=True):
+    quantities = _quantities(list(histories.values()))
+    height = 3.0 + 0.18 * rows + 0.1 * max(0, len(held) - 14)
+    figure, panels = _panels(quantities, title, axes, height)
+    for panel, (quantity, label, best) in zip(panels, quantities, strict=True):
         marks = []
         for i, (name, history) in enumerate(histories.items()):
             colour = PALETTE[i % len(PALETTE)]
@@ -103,12 +114,21 @@ def held_out(history: History) -> str:
     return "val" if "val_loss" in history[0] else "test"
 
 
-def _panels(title: str, axes: str, height: float) -> tuple[Figure, list[Axes]]:
+def _quantities(histories: Sequence[History]) -> Sequence[Quantity]:
+    """What all ``histories`` have: a pretraining has a loss alone, a squared error."""
+    if all("train_accuracy" in history[0] for history in histories):
+        return _QUANTITIES
+    return (("loss", "squared error", min),)
+
+
+def _panels(
+    quantities: Sequence[Quantity], title: str, axes: str, height: float
+) -> tuple[Figure, list[Axes]]:
     if axes not in AXES:
         raise unknown("axes", axes, AXES)
     figure = new_figure(PAGE_WIDTH, height, title)
-    panels = list(figure.subplots(1, 2))
-    for panel, (_, label, _) in zip(panels, _QUANTITIES, strict=True):
+    panels = list(figure.subplots(1, len(quantities), squeeze=False)[0])
+    for panel, (_, label, _) in zip(panels, quantities, strict=True):
         label_axes(panel, "epoch", label)
         open_axes(panel)
     return figure, panels

@@ -148,7 +148,10 @@ def _read(path: Path, count: str) -> _Run:
     from ..train.run import RunFolder
 
     folder = RunFolder.open(path)
-    summary, config = read_summary(folder), folder.read_json("config.json")
+    config = folder.read_json("config.json")
+    if config.get("objective", "classify") != "classify":
+        raise UsageError(f"'{path}' is pretraining: it has learnt no answers")
+    summary = read_summary(folder)
     if count == "effective":
         parameters = effective_parameters(_bytes_of_weights(folder.last))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import util
 
@@ -25,6 +26,9 @@ LONG_ENOUGH = 5_000
 #: next batch pays for touching new pages; smaller ones it keeps for reuse.
 RETURNED = 32 * 2**20
 
+#: Calls until a CUDA graph is replayed: one warms up, one records, one replays.
+_RECORDED = 3
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -33,6 +37,8 @@ class Choices:
     precision: str
     """fp32, or bf16 or fp16 mixed precision."""
     compile: bool
+    graphs: bool
+    """Whether what is compiled is recorded once and replayed: CUDA graphs."""
     parts: int
     """What a batch is computed in, one after the other, their gradients summed."""
     attention_dropout: float | None
@@ -49,7 +55,8 @@ def choose(
     """The choices of a run of ``steps`` steps on ``batch_size`` pictures."""
     precision, precision_note = choose_precision(config.precision, device)
     compile, compile_note = choose_compile(str(config.compile), device, steps)
-    notes = [note for note in (precision_note, compile_note) if note]
+    graphs, graphs_note = choose_graphs(str(config.compile), device, compile)
+    notes = [note for note in (precision_note, compile_note, graphs_note) if note]
     dropout = config.attention_dropout
     if device.type == "cpu" and dropout and not config.cpu_attention_dropout:
         notes.append(
@@ -69,6 +76,7 @@ def choose(
     return Choices(
         precision=precision,
         compile=compile,
+        graphs=graphs,
         parts=parts,
         attention_dropout=dropout,
         attention=attention if transformer else "unknown",
@@ -91,6 +99,18 @@ def choose_compile(wanted: str, device: torch.device, steps: int) -> tuple[bool,
     return True, ""
 
 
+def choose_graphs(wanted: str, device: torch.device, compile: bool) -> tuple[bool, str]:
+    """Whether what is compiled is replayed as CUDA graphs, and a line where there are none.
+
+    ``auto`` leaves them out until they have been measured.
+    """
+    if wanted != "graphs" or not compile:
+        return False, ""
+    if device.type != "cuda":
+        return False, f"compiled without CUDA graphs, which device {device.type} has not"
+    return True, ""
+
+
 def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> int:
     """The parts a batch is computed in: on a CPU as many as keep every activation reusable.
 
@@ -104,35 +124,73 @@ def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> i
     return parts
 
 
-def compile_model(model: nn.Module) -> nn.Module:
-    """``model`` by ``torch.compile``, made anew for each shape; what is made is kept on disk."""
+def compile_model(model: nn.Module, *, graphs: bool = False) -> nn.Module:
+    """``model`` by ``torch.compile``, made anew for each shape; what is made is kept on disk.
+
+    With ``graphs`` each shape is recorded as CUDA graphs, which want to hear ``before_replay``.
+    """
     # several models and shapes share one forward: at the usual limit of 8 they would run eager
     torch._dynamo.config.recompile_limit = 256
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    if graphs:
+        return torch.compile(model, dynamic=False, mode="reduce-overhead")  # type: ignore[return-value]
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
 
-def rehearse(forward: nn.Module, x: Tensor, precision: str) -> str:
+def before_replay(model: nn.Module, parts: int) -> None:
+    """Make way for the CUDA graphs of another forward pass of ``model``, one of so many ``parts``.
+
+    A replay writes over all that the last one gave, gradients too, which parameters without any
+    would take for their own. Those of several parts add up in memory of their own instead: in the
+    graphs' they come out wrong, or are refused (pytorch's issues 96693 and 169545).
+    """
+    torch.compiler.cudagraph_mark_step_begin()
+    if parts > 1:
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+
+def rehearse(
+    forward: nn.Module,
+    x: Tensor,
+    precision: str,
+    *,
+    call: Callable[[Tensor], Tensor] | None = None,
+    graphs: bool = False,
+) -> str:
     """Compile ``forward`` for ``x [B,C,H,W]``, both ways, leaving no trace; what failed, if it did.
 
-    Afterwards the global generators are where they were, the buffers are as they were (batch
-    normalisation counts what it sees), and no parameter has a gradient.
+    It is called by ``call`` where it takes more than pictures. Afterwards the global generators
+    are where they were, the buffers are as they were (batch normalisation counts what it sees), and
+    no parameter has a gradient. That torch leaves out ``graphs`` it was asked for is a failure too.
     """
     devices = [x.device] if x.device.type == "cuda" else []
     kept = [(buffer, buffer.clone()) for buffer in forward.buffers()]
+    skipped = _skipped_graphs() if graphs else 0
     try:
         with torch.random.fork_rng(devices):
-            with autocast(x.device, precision):
-                logits = forward(x)
-            logits.float().sum().backward()
+            for _ in range(_RECORDED if graphs else 1):
+                forward.zero_grad(set_to_none=True)
+                if graphs:
+                    before_replay(forward, parts=1)
+                with autocast(x.device, precision):
+                    said = (call or forward)(x)
+                said.float().sum().backward()
     except Exception as error:  # every backend of every compiler has its own
         return " ".join(str(error).split())[:200]
     finally:
-        for parameter in forward.parameters():
-            parameter.grad = None
+        forward.zero_grad(set_to_none=True)
         for buffer, before in kept:
             buffer.copy_(before)
-    return ""
+    return "torch left them out" if graphs and _skipped_graphs() > skipped else ""
+
+
+def _skipped_graphs() -> int:
+    """How often torch has left CUDA graphs out that it was asked for, in silence."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["inductor"]["cudagraph_skips"])
 
 
 def _cpp_compilers() -> tuple[str, ...]:

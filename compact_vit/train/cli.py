@@ -32,6 +32,7 @@ _DEFAULTS = {
     "positional_embedding": "as the model's name says, else learnable",
     "cpu_attention_dropout": "if --attention-dropout is given",
     "init_from": "new weights",
+    "teacher": "none",
     "decay_epochs": "a third of all; multistep: a half and three quarters",
 }
 
@@ -82,7 +83,7 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
     else:
         options["type"] = {"int": int, "float": float}.get(kind, str)
         options["metavar"] = {"int": "N", "float": "X"}.get(kind, "NAME")
-        if entry.name in ("data_dir", "init_from"):
+        if entry.name in ("data_dir", "init_from", "teacher"):
             options["metavar"] = "FOLDER" if entry.name == "data_dir" else "RUN"
     group.add_argument(flag, **options)
 
@@ -163,16 +164,19 @@ def _told(result: TrainResult) -> str:
 def _lines(result: TrainResult) -> str:
     summary = result.summary
     final, best, score = summary["final"], summary["best"], summary["score"]
+    if score is None:
+        return _pretrained(result)
     top5 = f" (top-5 {final['top5']:.2f}%)" if summary["num_classes"] > 5 else ""
     if "overfit" in summary:
         return _learnt(result)
+    split = "validation" if final["split"] == "val" else "test"
     lines = [
-        f"{final['accuracy']:.2f}% test accuracy{top5} on {final['n']:,} pictures, "
+        f"{final['accuracy']:.2f}% {split} accuracy{top5} on {final['n']:,} pictures, "
         f"last epoch ({final['epoch']})",
     ]
     if best["picked_on"]:
         lines.append(
-            f"{best['accuracy']:.2f}% test accuracy of epoch {best['epoch']}, "
+            f"{best['accuracy']:.2f}% {split} accuracy of epoch {best['epoch']}, "
             f"best on the validation split ({best['val_accuracy']:.2f}%)"
         )
     lines.append(
@@ -185,6 +189,16 @@ def _lines(result: TrainResult) -> str:
     )
     lines.append(f"{summary['seconds']:.0f} s; everything is in {result.output}")
     return "\n".join(lines)
+
+
+def _pretrained(result: TrainResult) -> str:
+    """What learning without answers came to."""
+    summary, final = result.summary, result.summary["final"]
+    return (
+        f"squared error {final['loss']:.4f} of hidden pixels on {final['n']:,} {final['split']} "
+        f"pictures, last epoch ({final['epoch']})\n"
+        f"{summary['seconds']:.0f} s; go on with --init-from {result.output}"
+    )
 
 
 def _learnt(result: TrainResult) -> str:

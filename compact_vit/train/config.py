@@ -16,7 +16,7 @@ from ..errors import UsageError, unknown
 from ..models.config import ModelConfig
 from ..models.names import config_of
 from .model import OF_TRANSFORMERS
-from .recipes import OVERFIT, OVERFIT_DEFAULTS, recipe_values
+from .recipes import MAE, MAE_DEFAULTS, OVERFIT, OVERFIT_DEFAULTS, recipe_values
 from .rules import AUTO_AUGMENTS, OPTIMIZERS, SCHEDULES, check
 
 #: Stands for "what the recipe says" until the configuration is complete.
@@ -54,7 +54,25 @@ class TrainConfig:
         "data", "learn so many pictures by heart: can the model learn at all? 0: no", 0
     )
 
+    report_on: str = _field(
+        "data", "split that the summary is of: test; val, so that nobody looks at the test", "test"
+    )
+
     recipe: str = _field("recipe", "named set of values; every other flag overrides it")
+    objective: str = _field(
+        "recipe",
+        "classify, or mae: to pretrain as a masked autoencoder, for --init-from",
+        "classify",
+    )
+    teacher: str | None = _field(
+        "recipe", "run, or timm/NAME with its weights, whose answers are learnt too", None
+    )
+    distillation: float = _field(
+        "recipe", "share of the loss that is of the teacher's answers", 0.5
+    )
+    temperature: float = _field(
+        "recipe", "what logits are divided by where the teacher's answers are learnt", 4.0
+    )
 
     model: str = _field("model", "any name of a family: cct_6_3x1, cvt_7_4, vit_lite_6_4, ...")
     init_from: str | None = _field("model", "start from the weights that this run ended with", None)
@@ -81,6 +99,8 @@ class TrainConfig:
     )
     flip: float = _field("augmentation", "probability of mirroring")
     erasing: float = _field("augmentation", "probability of erasing a rectangle")
+    mask_ratio: float = _field("augmentation", "share of a picture's blocks that are hidden")
+    mask_block: int = _field("augmentation", "side of a block that is hidden, pixels")
     mixup: float = _field("augmentation", "alpha of mixup's Beta; 0: off")
     cutmix: float = _field("augmentation", "alpha of cutmix's Beta; 0: off")
     mix_switch: float = _field("augmentation", "probability of cutmix where both are on")
@@ -165,6 +185,8 @@ class TrainConfig:
             values["dropout"] = None
         if self.overfit:
             values |= OVERFIT_DEFAULTS | OVERFIT
+        if self.objective == "mae":
+            values |= MAE_DEFAULTS | MAE
         if not isinstance(named, ModelConfig):
             values |= dict.fromkeys(OF_TRANSFORMERS)
         # a recipe's attention dropout may be left out, but not one that was asked for
@@ -174,7 +196,7 @@ class TrainConfig:
                 object.__setattr__(self, entry.name, values[entry.name])
         if isinstance(self.compile, bool):
             object.__setattr__(self, "compile", "on" if self.compile else "off")
-        for name in ("data_dir", "init_from"):
+        for name in ("data_dir", "init_from", "teacher"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in ("img_size", "decay_epochs"):
@@ -196,3 +218,9 @@ class TrainConfig:
             if name not in known:
                 raise unknown("training option", name, known)
         return cls(**values)
+
+
+def names_path(config: TrainConfig, name: str) -> bool:
+    """Whether the field ``name`` holds the path of a file or folder."""
+    value = getattr(config, name)
+    return value is not None and not value.startswith("timm/")

@@ -44,7 +44,7 @@ def train_epoch(
     """
     so_far, together = state.unfinished, state.processes
     assert so_far is not None
-    state.model.train()
+    state.module.train()
     totals = _begun(state)
     done = int(sum(seen for _, _, seen in so_far["sums"]))
     if done:
@@ -60,6 +60,7 @@ def train_epoch(
         for number, (images, labels) in enumerate(state.loader, 1):
             state.reseed()
             x, targets = batch(images, labels, state.epoch, state.augmentation)
+            targets = state.objective.targets(x, targets, state.augmentation)
             lr = float(state.schedule.get_last_lr()[0])
             totals += train_step(state, config, forward, x, targets)
             state.health.check(lr, state.epoch + 1, number)
@@ -67,7 +68,8 @@ def train_epoch(
             forecast.tick()
             if progress.due():
                 loss, right, seen = totals.tolist()
-                progress.show(loss / max(seen, 1), 100 * right / max(seen, 1), int(seen))
+                accuracy = 100 * right / max(seen, 1) if state.answers else None
+                progress.show(loss / max(seen, 1), accuracy, int(seen))
             if together.count > 1 and number % ASKING:
                 continue
             stopper.check(together.most)

@@ -20,6 +20,7 @@ from ..data.augment import (
     RandomCrop,
     RandomErasing,
     RandomHorizontalFlip,
+    RandomMask,
     RandomResizedCrop,
     Transform,
     TrivialAugment,
@@ -90,6 +91,7 @@ class TrainBatch:
     augment: Compose
     normalize: Normalize
     erase: RandomErasing | None
+    mask: RandomMask | None
     mix: Mix | None
     mix_off_epoch: int
 
@@ -99,13 +101,18 @@ class TrainBatch:
         x = self.normalize(self.augment(images, generator))
         if self.erase is not None:
             x = self.erase(x, generator)
+        if self.mask is not None:
+            x = self.mask(x, generator)
         if self.mix is not None and not 0 < self.mix_off_epoch <= epoch:
             return self.mix(x, labels, generator)
         return x, labels
 
 
 def build_train_batch(config: TrainConfig, splits: DataSplits) -> TrainBatch:
-    """The augmentation that ``config`` asks for, in the order crop, flip, policy, erase, mix."""
+    """The augmentation that ``config`` asks for, in the order crop, flip, policy, erase, mask, mix.
+
+    A masked autoencoder masks by itself.
+    """
     steps: list[Transform] = []
     if config.crop_padding:
         steps.append(RandomCrop(config.crop_padding))
@@ -122,10 +129,12 @@ def build_train_batch(config: TrainConfig, splits: DataSplits) -> TrainBatch:
     elif config.auto_augment != "none":
         steps.append(AutoAugment(config.auto_augment))
     mixes = config.mixup > 0 or config.cutmix > 0
+    masks = config.mask_ratio > 0 and config.objective == "classify"
     return TrainBatch(
         augment=Compose(steps),
         normalize=Normalize(splits.mean, splits.std),
         erase=RandomErasing(config.erasing) if config.erasing else None,
+        mask=RandomMask(config.mask_block, config.mask_ratio) if masks else None,
         mix=Mix(
             len(splits.classes),
             mixup_alpha=config.mixup,

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ from torch import nn
 
 from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
-from .checkpoint import load_checkpoint, unfit
-from .config import TrainConfig
+from .checkpoint import load_checkpoint
+from .config import TrainConfig, names_path
 from .distributed import Processes, lost, processes
 from .ending import ended
 from .epoch import train_epoch
@@ -23,17 +24,21 @@ from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
 from .interrupt import Stopper
 from .machine import exactly, hardware, pick_device
-from .metrics import Evaluation, evaluate_model
+from .metrics import Evaluating, Evaluation
+from .objective import Evaluated
 from .page import write_page
 from .progress import Progress
 from .run import RunFolder, check_output
-from .save import save_run
+from .save import save_run, take_up
 from .start import start_from
 from .state import TrainState, build_state, compiled_forward
 from .summary import summarize_run, write_curves
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
+
+#: Hears the line of ``metrics.jsonl`` of every epoch.
+OnEpoch = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,36 @@ def train(
     output: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     time_limit: float | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Train as ``config`` says and write everything into the folder ``output``.
 
     Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
     ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and
     ``Stopped``, with all that was done saved for ``resume``, on SIGTERM, SIGINT, and before
-    ``time_limit`` seconds are over. Under ``torchrun`` its processes train together, and only the
-    first of them writes and speaks.
+    ``time_limit`` seconds are over. ``on_epoch`` hears the line of ``metrics.jsonl`` of every
+    epoch once that is saved; what it raises ends the run. Under ``torchrun`` its processes train
+    together, and only the first of them writes and speaks.
     """
     with processes() as together, exactly(config.deterministic):
         if output is not None:
             together.share(lambda: check_output(Path(output)))
         run = _Run.build(config, together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config.init_from))
-        for name in ("data_dir", "init_from"):  # the folder must find them from anywhere
-            if getattr(config, name) is not None:
+        for name in ("data_dir", "init_from", "teacher"):  # found from anywhere by the folder
+            if names_path(config, name):
                 path = os.path.abspath(os.path.expanduser(getattr(config, name)))
                 config = dataclasses.replace(config, **{name: path})
-        return run.go(together.share(lambda: RunFolder.create(output, config)), [])
+        folder = together.share(lambda: RunFolder.create(output, config))
+        return run.go(folder, [], on_epoch)
 
 
 def resume(
-    run: str | os.PathLike[str], *, quiet: bool = False, time_limit: float | None = None
+    run: str | os.PathLike[str],
+    *,
+    quiet: bool = False,
+    time_limit: float | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
 
@@ -93,9 +105,10 @@ def resume(
             if saved is None:
                 together.agree(lambda: start_from(current.state, config.init_from))
             else:
-                together.agree(lambda: current.take(folder, *saved))
+                together.agree(lambda: take_up(current.state, current.splits, folder, *saved))
             epochs = 0 if saved is None else int(saved[1]["epoch"])
-            return current.go(folder, together.share(lambda: folder.keep_metrics(epochs)))
+            history = together.share(lambda: folder.keep_metrics(epochs, current.state.answers))
+            return current.go(folder, history, on_epoch)
 
 
 def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, TrainConfig]:
@@ -129,31 +142,10 @@ class _Run:
         quiet = quiet or not together.first
         return cls(config, splits, state, batch, forward, stopper, quiet)
 
-    def take(self, folder: RunFolder, path: Path, saved: dict[str, Any]) -> None:
-        """Go on from what the checkpoint at ``path`` holds."""
-        try:
-            data = (tuple(saved["classes"]), int(saved["pictures"]))
-            if data == self.data:
-                self.state.load_state_dict(saved["training"], saved["epoch"])
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise unfit(path, "this run", error) from None
-        if data != self.data:
-            (before, pictures), (classes, now) = data, self.data
-            raise UsageError(
-                f"the data set has changed since '{folder.path}' was trained: it had "
-                f"{len(before)} classes and {pictures:,} training pictures, and now has "
-                f"{len(classes)} and {now:,}"
-            )
-
     @property
     def together(self) -> Processes:
         """The processes that train."""
         return self.state.processes
-
-    @property
-    def data(self) -> tuple[tuple[str, ...], int]:
-        """What a checkpoint must agree with: the classes, and the number of training pictures."""
-        return self.splits.classes, len(self.splits.train)
 
     @property
     def watched(self) -> tuple[str, Pictures]:
@@ -161,7 +153,9 @@ class _Run:
         val = self.splits.val
         return ("test", self.splits.test) if val is None else ("val", val)
 
-    def go(self, folder: RunFolder, history: list[dict[str, Any]]) -> TrainResult:
+    def go(
+        self, folder: RunFolder, history: list[dict[str, Any]], on_epoch: OnEpoch | None
+    ) -> TrainResult:
         """Run the epochs that are left, then look at the test set and write the summary."""
         config, state = self.config, self.state
         pictures = len(state.loader) * state.loader.batch_size
@@ -177,8 +171,8 @@ class _Run:
             progress.say(f"{reason}: nothing is left to train")
             summary = self.together.share(folder.summary)
             if summary is not None:  # what was measured then stays as it is
-                return TrainResult(state.evaluated.eval(), folder.path, config, history, summary)
-        watched: Evaluation | None = None
+                return TrainResult(state.result.eval(), folder.path, config, history, summary)
+        watched: Evaluated | None = None
         try:
             with self.stopper:
                 while not (reason := ended(config, state, row)):
@@ -188,6 +182,8 @@ class _Run:
                         folder.append_metrics(row)
                     self._save(folder, row)
                     progress.end_epoch(row)
+                    if on_epoch is not None and self.together.first:
+                        on_epoch(row)
                     self.stopper.check(self.together.most)
                 if state.epoch < config.epochs and watched is not None:
                     progress.say(f"{reason}: the run ends")
@@ -211,7 +207,7 @@ class _Run:
         finally:
             progress.close()
 
-    def _epoch(self, folder: RunFolder, progress: Progress) -> tuple[dict[str, Any], Evaluation]:
+    def _epoch(self, folder: RunFolder, progress: Progress) -> tuple[dict[str, Any], Evaluated]:
         """Train an epoch and evaluate it: its line for the log, and the evaluation."""
         state = self.state
         split, pictures = self.watched
@@ -245,24 +241,23 @@ class _Run:
             "epoch": state.epoch,
             "lr": before["lr"],
             "train_loss": loss / seen,
-            "train_accuracy": 100 * right / seen,
+            **({"train_accuracy": 100 * right / seen} if state.answers else {}),
             **{f"{split}_{name}": value for name, value in evaluation.figures().items()},
             "pictures_per_second": progress.pictures / seconds,
             "seconds": seconds + time.perf_counter() - start,
         }
         return row, evaluation
 
-    def _evaluate(self, pictures: Pictures) -> Evaluation:
-        alone = self.together.count == 1  # several could not stop in the same place
-        return evaluate_model(
-            self.state.evaluated,
-            pictures,
+    def _evaluate(self, pictures: Pictures) -> Evaluated:
+        state, alone = self.state, self.together.count == 1  # several could not stop together
+        how = Evaluating(
             self.batch.normalize,
-            device=self.state.device,
-            precision=self.state.choices.precision,
+            state.device,
+            state.choices.precision,
             on_batch=(lambda done: self.stopper.check()) if alone else None,
             processes=self.together,
         )
+        return state.objective.evaluate(state.evaluated, pictures, how)
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
         start = time.perf_counter()
@@ -270,22 +265,24 @@ class _Run:
         self.stopper.saved(time.perf_counter() - start)
 
     def _finish(
-        self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluation | None
+        self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluated | None
     ) -> TrainResult:
         """Test the last epoch's weights, and the best's if they were picked; write the summary."""
         state, splits = self.state, self.splits
-        if last is None or splits.val is not None:
-            last = self._evaluate(splits.test)
+        pictures = splits.test if self.config.report_on == "test" else self.watched[1]
+        if last is None or pictures is not self.watched[1]:
+            last = self._evaluate(pictures)
         best = None
         if state.best is not None:
             weights = self.together.share(lambda: load_checkpoint(folder.best)["weights"])
-            kept = {k: v.clone() for k, v in state.evaluated.state_dict().items()}
-            state.evaluated.load_state_dict(weights)
-            best = self._evaluate(splits.test)
-            state.evaluated.load_state_dict(kept)
+            kept = {k: v.clone() for k, v in state.result.state_dict().items()}
+            state.result.load_state_dict(weights)
+            best = self._evaluate(pictures)
+            state.result.load_state_dict(kept)
         summary = summarize_run(self.config, state, splits, history, last, best)
         if self.together.first:
             write_curves(folder.path / "curves.png", history, self.config)
-            write_page(folder, self.config, state, splits, history, last, summary)
+            if isinstance(last, Evaluation):
+                write_page(folder, self.config, state, splits, pictures, history, last, summary)
             folder.write_json("summary.json", summary)  # which says that all is there
-        return TrainResult(state.evaluated.eval(), folder.path, self.config, history, summary)
+        return TrainResult(state.result.eval(), folder.path, self.config, history, summary)

@@ -43,38 +43,51 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
-@torch.inference_mode()
-def evaluate_model(
-    model: nn.Module,
-    pictures: Pictures,
-    normalize: Callable[[Tensor], Tensor],
-    *,
-    device: torch.device,
-    precision: str = "auto",
-    batch_size: int | None = None,
-    on_batch: Callable[[int], None] | None = None,
-    processes: Processes = ALONE,
-) -> Evaluation:
+@dataclass(frozen=True)
+class Evaluating:
+    """How pictures are shown to a model: normalised, on ``device``, in ``precision``.
+
+    Without ``batch_size`` it is 64 on a CPU, whose caches hold no more, and 512 elsewhere.
+    ``on_batch`` hears the number of pictures of each batch done. Several ``processes`` share the
+    pictures, and all get the whole.
+    """
+
+    normalize: Callable[[Tensor], Tensor]
+    device: torch.device
+    precision: str = "auto"
+    batch_size: int | None = None
+    on_batch: Callable[[int], None] | None = None
+    processes: Processes = ALONE
+
+
+def evaluate_model(model: nn.Module, pictures: Pictures, how: Evaluating) -> Evaluation:
     """Run ``model`` over all ``pictures`` as they are: no augmentation, no draw.
 
-    Without ``batch_size`` it is 64 on a CPU, whose caches hold no more, and 512 elsewhere. The
-    model's mode is restored. ``on_batch`` hears the number of pictures of each batch done. Several
-    ``processes`` share the pictures, and all get the whole evaluation.
+    The model's mode is restored.
     """
+    logits = over_pictures(model, lambda images: model(how.normalize(images)), pictures, how)
+    return score_logits(logits, pictures.labels)
+
+
+@torch.inference_mode()
+def over_pictures(
+    model: nn.Module, answer: Callable[[Tensor], Tensor], pictures: Pictures, how: Evaluating
+) -> Tensor:
+    """What ``answer`` gives for ``uint8 [B,C,H,W]`` with ``model`` evaluating: all, a row each."""
     was_training = model.training
     model.eval()
-    logits = [torch.empty(0)]
-    batch_size = batch_size or (64 if device.type == "cpu" else 512)
-    mine = processes.share_of(len(pictures))
+    answers = [torch.empty(0)]
+    batch_size = how.batch_size or (64 if how.device.type == "cpu" else 512)
+    mine = how.processes.share_of(len(pictures))
     share = Pictures(pictures.images[mine], pictures.labels[mine])
-    loader = BatchLoader(share, batch_size, shuffle=False, generator=None, device=device)
+    loader = BatchLoader(share, batch_size, shuffle=False, generator=None, device=how.device)
     for images, _ in loader:
-        with autocast(device, precision):
-            logits.append(model(normalize(images)).float())
-        if on_batch is not None:
-            on_batch(len(images))
+        with autocast(how.device, how.precision):
+            answers.append(answer(images).float())
+        if how.on_batch is not None:
+            how.on_batch(len(images))
     model.train(was_training)
-    return score_logits(processes.gather(torch.cat(logits)), pictures.labels)
+    return how.processes.gather(torch.cat(answers))
 
 
 def score_logits(logits: Tensor, labels: Tensor) -> Evaluation:

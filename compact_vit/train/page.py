@@ -38,19 +38,20 @@ def write_page(
     config: TrainConfig,
     state: TrainState,
     splits: DataSplits,
+    pictures: Pictures,
     history: Sequence[dict[str, Any]],
     last: Evaluation,
     summary: dict[str, Any],
 ) -> None:
-    """Write the page of a run that has just finished, ``last`` being its test of the last epoch.
+    """Write the page of a run that has just finished, ``last`` its evaluation on ``pictures``.
 
     The run is finished without it: what goes wrong is said, not raised.
     """
     trained = TrainedModel(
-        state.evaluated, config, splits.classes, splits.mean, splits.std, state.epoch
+        state.result, config, splits.classes, splits.mean, splits.std, state.epoch
     )
     try:
-        page = page_of(trained, splits.test, last, summary, history)
+        page = page_of(trained, pictures, last, summary, history)
         write_text(folder.path / NAME, page)
     except Exception as error:
         print(f"{NAME} is missing: {type(error).__name__}: {error}", file=sys.stderr)

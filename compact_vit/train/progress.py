@@ -21,6 +21,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours} h"
 
 
+def _figures(loss: float, accuracy: float | None) -> str:
+    """Loss and accuracy in percent, if there are answers to be right."""
+    return f"loss {loss:.3f}" + ("" if accuracy is None else f" accuracy {accuracy:.2f}%")
+
+
 class Progress:
     """Epoch and step bars on standard error if it is a terminal; else one line an epoch.
 
@@ -66,10 +71,10 @@ class Progress:
         """Whether it is time to ``show`` figures: twice a second in bars, else once a minute."""
         return time.perf_counter() - self.shown > (0.5 if self.bars else 60) and not self.quiet
 
-    def show(self, loss: float, accuracy: float, pictures: int) -> None:
+    def show(self, loss: float, accuracy: float | None, pictures: int) -> None:
         """The epoch's figures after ``pictures`` pictures."""
         self.shown = time.perf_counter()
-        figures = f"loss {loss:.3f} accuracy {accuracy:.2f}%"
+        figures = _figures(loss, accuracy)
         if self._step_bar is not None:
             self._step_bar.set_postfix_str(figures)
         else:
@@ -80,7 +85,7 @@ class Progress:
             self._step_bar.close()
             self._step_bar = None
         text = ", ".join(
-            f"{split} loss {row[f'{split}_loss']:.3f} accuracy {row[f'{split}_accuracy']:.2f}%"
+            f"{split} {_figures(row[f'{split}_loss'], row.get(f'{split}_accuracy'))}"
             for split in ("train", "val", "test")
             if f"{split}_loss" in row
         )

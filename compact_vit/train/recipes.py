@@ -29,6 +29,8 @@ GENERAL: dict[str, Any] = {
     "min_crop_area": 1.0,
     "flip": 0.5,
     "erasing": 0.0,
+    "mask_ratio": 0.0,
+    "mask_block": 4,
     "mixup": 0.0,
     "cutmix": 0.0,
     "mix_switch": 0.5,
@@ -91,6 +93,7 @@ OVERFIT: dict[str, Any] = {
     "min_crop_area": 1.0,
     "flip": 0.0,
     "erasing": 0.0,
+    "mask_ratio": 0.0,
     "mixup": 0.0,
     "cutmix": 0.0,
     "label_smoothing": 0.0,
@@ -105,6 +108,26 @@ OVERFIT_DEFAULTS: dict[str, Any] = {
     "batch_size": 20,
     "lr": 2e-3,
     "clip_grad": 1.0,
+}
+
+#: What a masked autoencoder fixes: without answers there is nothing to smooth, mix or pick on.
+MAE: dict[str, Any] = {
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.0,
+    "early_stopping": 0,
+    "overfit": 0,
+    "teacher": None,
+}
+
+#: What it takes where nothing else is said (arXiv 2111.06377, tables 1 and 8).
+MAE_DEFAULTS: dict[str, Any] = {
+    "auto_augment": "none",
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "drop_path": 0.0,
+    "mask_ratio": 0.75,
 }
 
 #: (recipe, data set) -> where the published recipe differs for one data set

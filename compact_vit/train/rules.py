@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.catalog import ON_BAD_PICTURE, dataset_info
 from ..errors import UsageError, unknown
 from .model import OF_TRANSFORMERS, is_transformer, model_config
-from .recipes import OVERFIT
+from .recipes import MAE, OVERFIT
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -24,7 +24,9 @@ SCHEDULES = (
     "plateau",
 )  # fmt: skip
 PRECISIONS = ("fp32", "bf16", "fp16")
-SWITCHES = ("auto", "on", "off")
+SWITCHES = ("auto", "on", "off", "graphs")
+OBJECTIVES = ("classify", "mae")
+REPORTED = ("test", "val")
 
 #: field -> the choice that it belongs to, and with which values of that it means something
 BELONGS = {
@@ -50,11 +52,19 @@ def check(config: TrainConfig) -> None:
         ("precision", ("auto", *PRECISIONS)),
         ("compile", SWITCHES),
         ("on_bad_picture", ON_BAD_PICTURE),
+        ("objective", OBJECTIVES),
+        ("report_on", REPORTED),
     ):
         if getattr(config, name) not in choices:
             raise unknown(name, str(getattr(config, name)), choices)
     if config.overfit:
-        _check_overfit(config)
+        _check_fixed(config, OVERFIT, "overfit, which learns by heart")
+        if config.schedule == "plateau":
+            raise UsageError("schedule must not be 'plateau' with overfit, which holds nothing out")
+    if config.objective == "mae":
+        _check_masked(config)
+    if config.teacher is None:
+        _check_without_teacher(config)
     _check_data(config)
     _check_rates(config)
     _check_schedule(config)
@@ -84,6 +94,8 @@ def need_validation(config: TrainConfig, held_out: bool) -> None:
         raise UsageError(
             f"early_stopping must be 0 {stands}, got {config.early_stopping}: {way_out}"
         )
+    if config.report_on == "val" and not held_out:
+        raise UsageError(f"report_on must not be 'val' {stands}: {way_out}")
     if config.schedule == "plateau" and not held_out:
         raise UsageError(f"schedule must not be 'plateau' {stands}: {way_out}")
 
@@ -105,7 +117,8 @@ def _rises(value: Any) -> bool:
 
 #: fields -> (what is wanted, whether it is)
 _RULES: tuple[tuple[str, str, Any], ...] = (
-    ("epochs batch_size rand_num_ops restarts plateau_patience", "a whole number of at least 1",
+    ("epochs batch_size rand_num_ops restarts plateau_patience mask_block",
+     "a whole number of at least 1",
      lambda v: _is_int(v) and v >= 1),
     ("model_options", "names with their values",
      lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
@@ -122,7 +135,8 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
      "a number of at least 0", lambda v: _is_real(v) and v >= 0),
     ("mixup cutmix", "0 or at least 0.000001", lambda v: v == 0 or v >= 1e-6),
     ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
-     "cooldown_ratio momentum", "a number in [0, 1)", lambda v: _is_real(v) and 0 <= v < 1),
+     "cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
+     lambda v: _is_real(v) and 0 <= v < 1),
     ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: _is_real(v) and 0 <= v <= 1),
     ("min_crop_area", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
     ("decay_rate", "a number in (0, 1)", lambda v: _is_real(v) and 0 < v < 1),
@@ -130,20 +144,42 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("download cpu_attention_dropout deterministic", "true or false",
      lambda v: isinstance(v, bool)),
     ("model recipe dataset device", "a name", lambda v: isinstance(v, str) and v != ""),
-    ("data_dir init_from", "a path", lambda v: v is None or (isinstance(v, str) and v != "")),
+    ("distillation", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
+    ("temperature", "a number above 0", lambda v: _is_real(v) and v > 0),
+    ("data_dir init_from teacher", "a path",
+     lambda v: v is None or (isinstance(v, str) and v != "")),
 )  # fmt: skip
 
 
-def _check_overfit(config: TrainConfig) -> None:
+def _check_fixed(config: TrainConfig, fixed: Mapping[str, Any], why: str) -> None:
+    """Refuse other values than the ``fixed`` ones, where the model has such a field."""
     left_out = _left_to_the_model(config)
-    for name, value in OVERFIT.items():
+    for name, value in fixed.items():
         if name not in left_out and getattr(config, name) != value:
             raise UsageError(
-                f"{name} must be {value} with overfit, which learns by heart, got "
-                f"{getattr(config, name)}: leave it out"
+                f"{name} must be {value} with {why}, got {getattr(config, name)}: leave it out"
             )
-    if config.schedule == "plateau":
-        raise UsageError("schedule must not be 'plateau' with overfit, which holds nothing out")
+
+
+def _check_masked(config: TrainConfig) -> None:
+    """What a masked autoencoder needs, which has no answers and only transformers can be."""
+    if not is_transformer(config.model):
+        raise UsageError(
+            f"objective must be 'classify' with model {config.model!r}, got 'mae': only the "
+            "compact transformers see a picture's visible parts alone"
+        )
+    _check_fixed(config, MAE, "objective 'mae', which has no answers")
+    if not config.mask_ratio:
+        raise UsageError("mask_ratio must be above 0 with objective 'mae', got 0")
+
+
+def _check_without_teacher(config: TrainConfig) -> None:
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(config)}
+    for name in ("distillation", "temperature"):
+        if getattr(config, name) != defaults[name]:
+            raise UsageError(
+                f"{name} must be left out without a teacher, got {getattr(config, name)}"
+            )
 
 
 def _check_data(config: TrainConfig) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..data.augment import Normalize
 from ..errors import UsageError, unknown
 from ..files import append_line, write_whole
+from ..models.compact import CompactTransformer
+from ..models.preprocessing import pretrained_cfg
 from ..models.zoo import model_of
 from .checkpoint import load_checkpoint, newest, previous, unfit
 from .config import TrainConfig
@@ -22,8 +24,8 @@ from .model import model_config
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
 
-#: What every line of ``metrics.jsonl`` holds, besides what was evaluated.
-_FIGURES = {"epoch", "lr", "train_loss", "train_accuracy", "pictures_per_second", "seconds"}
+#: What every line of ``metrics.jsonl`` holds, besides accuracies and what was evaluated.
+_FIGURES = {"epoch", "lr", "train_loss", "pictures_per_second", "seconds"}
 
 #: What JSON of brackets or digits without an end raises.
 _TOO_MUCH = (RecursionError, OverflowError)
@@ -123,20 +125,23 @@ class RunFolder:
         """
         append_line(self.path / "metrics.jsonl", json.dumps(row))
 
-    def keep_metrics(self, epochs: int) -> list[dict[str, Any]]:
-        """The lines of the first ``epochs``; a resumed run writes those after them anew."""
+    def keep_metrics(self, epochs: int, answers: bool) -> list[dict[str, Any]]:
+        """The lines of the first ``epochs``; a resumed run writes those after them anew.
+
+        Each has an accuracy if the run learns to give ``answers``.
+        """
         path = self.path / "metrics.jsonl"
         if not epochs:  # stopped within the first
             path.unlink(missing_ok=True)
             return []
         try:
             rows = [json.loads(line) for line in path.read_text().splitlines()[:epochs]]
+            figures = rows[0].keys() | _FIGURES | ({"train_accuracy"} if answers else set())
             whole = len(rows) == epochs and all(
-                row["epoch"] == number
-                and all(math.isfinite(row[name]) for name in rows[0].keys() | _FIGURES)
+                row["epoch"] == number and all(math.isfinite(row[name]) for name in figures)
                 for number, row in enumerate(rows, 1)
             )
-        except (FileNotFoundError, ValueError, LookupError, TypeError, *_TOO_MUCH):
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, *_TOO_MUCH):
             whole = False
         if not whole:
             raise UsageError(f"'{path}' does not hold epochs 1 to {epochs}: train again")
@@ -192,15 +197,23 @@ def build_model(
     return model_of(model_config(config, num_classes, in_chans, fetch=fetch))
 
 
-def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> TrainedModel:
+def load_model(
+    run: str | os.PathLike[str], checkpoint: str | None = None, *, pretrained: bool = False
+) -> TrainedModel:
     """The trained model of a run's folder, in evaluation mode, on the CPU.
 
     ``checkpoint`` is ``"last"`` (the last epoch's weights, averaged ones if the run averaged) or
     ``"best"`` (the epoch that did best on the validation split); by default the best one if the
-    run held out a validation split. Raises ``UsageError`` if the folder is no run or damaged.
+    run held out a validation split. ``pretrained`` says that a model will do that has not learnt
+    to answer. Raises ``UsageError`` if the folder is no run, damaged, or of such a model.
     """
     folder = RunFolder.open(run)
     config = folder.config()
+    if config.objective != "classify" and not pretrained:
+        raise UsageError(
+            f"'{folder.path}' is pretraining, which has learnt no answers: train with --init-from "
+            "it, and give that run"
+        )
     if checkpoint not in (None, "last", "best"):
         raise unknown("checkpoint", checkpoint, ("last", "best"))
     picked = checkpoint == "best" or (checkpoint is None and folder.best.exists())
@@ -216,4 +229,6 @@ def load_model(run: str | os.PathLike[str], checkpoint: str | None = None) -> Tr
         epoch = int(content["epoch"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise unfit(path, config.model, error) from None
+    if isinstance(model, CompactTransformer):
+        model.pretrained_cfg = pretrained_cfg(model.config, mean, std, classes)
     return TrainedModel(model.eval(), config, classes, mean, std, epoch)

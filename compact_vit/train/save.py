@@ -1,11 +1,13 @@
-"""What a run writes down of its state, and when."""
+"""What a run writes down of its state, when, and how it is taken up again."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ..data.pictures import DataSplits
-from .checkpoint import save_checkpoint
+from ..errors import UsageError
+from .checkpoint import save_checkpoint, unfit
 from .config import TrainConfig
 from .ending import ended
 from .run import RunFolder
@@ -21,17 +23,17 @@ def save_run(
 ) -> None:
     """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on the validation split.
 
-    Without a row an epoch is under way. Without a validation split the best is the last epoch:
-    there is nothing to pick on but the test set. Of several processes only the first writes.
+    Without a row an epoch is under way. Without a validation split, or without answers, the best
+    is the last epoch: there is nothing to pick on. Of several processes only the first writes.
     """
-    accuracy = row["val_accuracy"] if row is not None and splits.val is not None else None
+    accuracy = None if row is None else row.get("val_accuracy")
     picked = accuracy is not None and (state.best is None or accuracy > state.best["val_accuracy"])
     if picked:
         state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
     if not state.processes.first:
         return
     content = {
-        "weights": state.evaluated.state_dict(),
+        "weights": state.result.state_dict(),
         "epoch": state.epoch,
         "classes": list(splits.classes),
         "pictures": len(splits.train),
@@ -39,6 +41,28 @@ def save_run(
         "std": list(splits.std),
     }
     whole = row is not None and ended(config, state, row)
-    if picked or (whole and splits.val is None):
+    if picked or (whole and state.best is None):
         save_checkpoint(folder.best, content)
     save_checkpoint(folder.last, {**content, "training": state.state_dict()}, keep=True)
+
+
+def take_up(
+    state: TrainState, splits: DataSplits, folder: RunFolder, path: Path, saved: dict[str, Any]
+) -> None:
+    """Put ``state`` where the checkpoint ``saved`` at ``path`` left off.
+
+    ``UsageError`` if it is of other classes or another number of training pictures, or damaged.
+    """
+    now = (splits.classes, len(splits.train))
+    try:
+        before = (tuple(saved["classes"]), int(saved["pictures"]))
+        if before == now:
+            state.load_state_dict(saved["training"], saved["epoch"])
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise unfit(path, "this run", error) from None
+    if before != now:
+        raise UsageError(
+            f"the data set has changed since '{folder.path}' was trained: it had "
+            f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
+            f"{len(now[0])} and {now[1]:,}"
+        )

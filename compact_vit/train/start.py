@@ -19,17 +19,21 @@ def start_from(state: TrainState, run: str | None) -> None:
     """
     if run is None:
         return
-    trained = load_model(run)
+    trained = load_model(run, pretrained=True)
     if not isinstance(trained.model, CompactTransformer):
         _start_baseline(state, trained, run)
         return
     if not isinstance(state.model, CompactTransformer):
         raise _other_model(run, trained, "it is a compact transformer")
-    positions = trained.model.positions
+    positions, weights = trained.model.positions, trained.model.state_dict()
+    answers = trained.config.objective == "classify"
+    if not answers:  # nor has it a pooling
+        own = state.model.state_dict()
+        weights |= {name: own[name] for name in own if name.startswith(("head.", "pool."))}
     try:
         report = load_reference_state_dict(
             state.model,
-            trained.model.state_dict(),
+            weights,
             grid_size=None if positions is None else positions.grid_size,
         )
     except UsageError as error:
@@ -38,6 +42,8 @@ def start_from(state: TrainState, run: str | None) -> None:
     if report.positions_resized is not None:
         old, new = (f"{height}x{width}" for height, width in report.positions_resized)
         told.append(f"positions resized from {old} tokens to {new}")
+    if not answers:
+        told.append("its pretraining, so with a new pooling and head")
     if report.head_changed is not None:
         told.append("a new head for {1} classes, not {0}".format(*report.head_changed))
     notes = (*state.choices.notes, "; ".join(told))

@@ -16,14 +16,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..data.loader import BatchLoader
 from ..data.pictures import DataSplits
 from ..errors import UsageError
+from ..models.masked import MaskedAutoencoder
 from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .health import Health
 from .likeness import difference
+from .objective import Objective, build_objective, pretraining
 from .optim import build_optimizer
 from .run import build_model
 from .schedule import Plateau, build_schedule
+from .teacher import load_teacher
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
@@ -34,6 +37,10 @@ class TrainState:
     """The moving parts of a run, each able to say and to take back its state."""
 
     model: AnyModel
+    """What tells classes in the end."""
+    module: nn.Module
+    """What is trained: the model, or what it is a part of."""
+    objective: Objective
     ema: AveragedModel | None
     optimizer: Optimizer
     schedule: LRScheduler
@@ -57,9 +64,20 @@ class TrainState:
     all its steps are done; None between two epochs."""
 
     @property
-    def evaluated(self) -> AnyModel:
-        """The model whose figures count: the averaged one if there is one."""
-        return self.model if self.ema is None else self.ema.module  # type: ignore[return-value]
+    def answers(self) -> bool:
+        """Whether what is learnt is to answer, rightly or wrongly."""
+        return self.module is self.model
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The module whose figures count: the averaged one if there is one."""
+        return self.module if self.ema is None else self.ema.module
+
+    @property
+    def result(self) -> AnyModel:
+        """The model of the module whose figures count."""
+        whole = self.evaluated
+        return whole.encoder if isinstance(whole, MaskedAutoencoder) else whole  # type: ignore[return-value]
 
     def end_epoch(self, loss: float) -> None:
         """Count the epoch under way as done, after which the watched split had this ``loss``."""
@@ -81,7 +99,7 @@ class TrainState:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values, from which ``load_state_dict`` goes on exactly."""
         return {
-            "model": self.model.state_dict(),
+            "model": self.module.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": _plain(self.schedule.state_dict()),
@@ -105,7 +123,7 @@ class TrainState:
         problem = difference(state, own)
         if problem is not None or int(state["health"]["steps"]) < 0:
             raise ValueError(problem or "health.steps must be at least 0")
-        self.model.load_state_dict(state["model"])
+        self.module.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -166,10 +184,16 @@ def build_state(
         len(splits.classes),
         len(splits.mean),
     ).to(device)
-    optimizer = build_optimizer(model, config)
+    module = pretraining(model, config).to(device) if config.objective == "mae" else model
+    objective = build_objective(
+        config, module, lambda name: load_teacher(name, splits, device, choices.precision)
+    )
+    optimizer = build_optimizer(module, config)
     return TrainState(
         model=model,
-        ema=AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        module=module,
+        objective=objective,
+        ema=AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
         if config.ema
         else None,
         optimizer=optimizer,
@@ -188,8 +212,8 @@ def build_state(
 
 def compiled_forward(state: TrainState) -> nn.Module:
     """The model as training calls it: compiled if that was chosen and works, else as it is."""
-    model, choices = state.model.train(), state.choices
-    eager = state.processes.wrap(model)
+    model, choices = state.model, state.choices
+    eager = state.processes.wrap(state.module.train())
     if not choices.compile:
         return eager
     share = state.loader.batch_size // state.processes.count

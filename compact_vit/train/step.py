@@ -1,6 +1,6 @@
 """One optimiser step: parts, loss, backward, the check of the numbers, clip, update, average.
 
-Letters: B batch, C channels, H x W pixels, K classes.
+Letters: B batch, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from ..layers import LabelSmoothingCrossEntropy
 from .config import TrainConfig
 from .metrics import autocast
 from .state import TrainState
@@ -19,27 +18,26 @@ from .state import TrainState
 def train_step(
     state: TrainState, config: TrainConfig, forward: nn.Module, x: Tensor, targets: Tensor
 ) -> Tensor:
-    """Step on ``[B,C,H,W]`` and targets ``[B]`` or ``[B,K]``: the loss and right answers summed, B.
+    """Step on ``[B,C,H,W]`` and its targets ``[B, ...]``: the loss and right answers summed, B.
 
     A gradient that is not finite never reaches the weights, nor do such pictures reach the running
     statistics of batch norms: the step is left out, on the device and without asking it, and
     ``state.health`` counts it. Its loss is left out of the sums too.
     """
-    choices, statistics = state.choices, running_statistics(state.model)
+    choices, objective = state.choices, state.objective
+    statistics = running_statistics(state.module)
     before = [kept.clone() for kept in statistics]
-    criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
     figures = torch.zeros(3, device=x.device)
     parts = list(zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True))
     for number, (part, wanted) in enumerate(parts, 1):
         with averaged(forward, number == len(parts)):
             with autocast(state.device, choices.precision):
-                logits = forward(part)  # [B, K]
+                said = objective.outputs(forward, part, wanted)  # a row a picture
             # half precision is no place for a loss
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            loss = criterion(logits, wanted)
+            said = said.to(torch.promote_types(said.dtype, torch.float32))
+            loss = objective.loss(said, part, wanted)
             state.scaler.scale(loss * (len(part) / len(x))).backward()
-        labels = wanted if wanted.ndim == 1 else wanted.argmax(dim=1)
-        right = (logits.argmax(dim=1) == labels).sum()
+        right = objective.right(said, wanted)
         seen = torch.full((), float(len(part)), device=x.device)
         figures += torch.stack((loss.detach() * len(part), right.float(), seen))
     norm = _update(state, config)
@@ -66,10 +64,10 @@ def _update(state: TrainState, config: TrainConfig) -> Tensor:
     """Clip the gradients and take the step, unless they are not finite; their norm before that."""
     optimizer, scaler = state.optimizer, state.scaler
     scaler.unscale_(optimizer)
-    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    gradients = [p.grad for p in state.module.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if config.clip_grad:
-        nn.utils.clip_grads_with_norm_(state.model.parameters(), config.clip_grad, norm)
+        nn.utils.clip_grads_with_norm_(state.module.parameters(), config.clip_grad, norm)
     if scaler.is_enabled():  # it leaves the step out by itself
         scaler.step(optimizer)
         scaler.update()
@@ -81,5 +79,5 @@ def _update(state: TrainState, config: TrainConfig) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
     state.schedule.step()
     if state.ema is not None:
-        state.ema.update_parameters(state.model)
+        state.ema.update_parameters(state.module)
     return norm

@@ -12,6 +12,7 @@ from ..scoring import size_accuracy_score
 from .config import TrainConfig
 from .machine import hardware, versions
 from .metrics import Evaluation
+from .objective import Evaluated
 from .state import TrainState
 
 #: Accuracy in percent below which the score is zero.
@@ -23,27 +24,24 @@ def summarize_run(
     state: TrainState,
     splits: DataSplits,
     history: list[dict[str, Any]],
-    last: Evaluation,
-    best: Evaluation | None,
+    last: Evaluated,
+    best: Evaluated | None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
-    ``final`` is the last epoch on the test set, the headline. ``best`` is the epoch that did best
-    on the validation split, on the test set; without a validation split nothing is picked, and it
-    is the last epoch again.
+    ``final`` is the last epoch on the test set, the headline (``report_on`` may name another
+    split). ``best`` is the epoch that did best on the validation split, there too; where nothing
+    is picked, it is the last epoch again.
     """
-    model, picked = state.evaluated, state.best
+    model, picked = state.result, state.best
     size = summarize(model, (model.config.in_chans, *model.config.height_width))
-    figures = {"split": "train" if config.overfit else "test", "n": last.n}
+    figures = {"split": "train" if config.overfit else config.report_on, "n": last.n}
     final = {**figures, "epoch": state.epoch, **last.figures()}
     if picked is None or best is None:
         chosen = {**final, "picked_on": None}
     else:
         chosen = {**figures, "epoch": picked["epoch"], **best.figures(), "picked_on": "val"}
         chosen["val_accuracy"] = picked["val_accuracy"]
-    score = size_accuracy_score(
-        last.accuracy, size.parameters_without_positions, SCORE_FLOOR, known_percent=True
-    )
     seconds = sum(row["seconds"] for row in history)
     return {
         "model": config.model,
@@ -52,6 +50,7 @@ def summarize_run(
         "num_classes": len(splits.classes),
         "img_size": list(model.config.height_width),
         "train_pictures": len(splits.train),
+        "objective": config.objective,
         "epochs": config.epochs,
         "stopped_early": state.epoch < config.epochs,
         **_learnt(config, history),
@@ -61,18 +60,25 @@ def summarize_run(
         "parameters_without_positions": size.parameters_without_positions,
         "macs": size.macs,
         "macs_without_attention": size.macs_without_attention,
-        "score": {
-            "value": score,
-            "floor": SCORE_FLOOR,
-            "accuracy": "final",
-            "parameters": "without positions",
-        },
+        "score": _score(last.accuracy, size.parameters_without_positions)
+        if isinstance(last, Evaluation)
+        else None,
         "seed": config.seed,
         "skipped_pictures": splits.skipped,
         "skipped_steps": state.health.skipped,
         "seconds": seconds,
         "pictures_per_second": sum(row["pictures_per_second"] for row in history) / len(history),
         **_machine(state),
+    }
+
+
+def _score(accuracy: float, parameters: int) -> dict[str, Any]:
+    """The score of the final accuracy, with what it counts."""
+    return {
+        "value": size_accuracy_score(accuracy, parameters, SCORE_FLOOR, known_percent=True),
+        "floor": SCORE_FLOOR,
+        "accuracy": "final",
+        "parameters": "without positions",
     }
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from compact_vit import files
 from compact_vit.errors import Stopped
-from compact_vit.train import epoch, loop, resume, save, train
+from compact_vit.train import epoch, objective, resume, save, train
 from compact_vit.train.checkpoint import newest
 from compact_vit.train.run import RunFolder
 
@@ -200,7 +200,7 @@ def test_what_was_synced_is_enough_after_a_power_cut(
 DELETED = {
     "in the first step": (epoch, "train_step", 1, "metrics.jsonl"),
     "in a later step": (epoch, "train_step", 4, "metrics.jsonl"),
-    "in an evaluation": (loop, "evaluate_model", 2, "metrics.jsonl"),
+    "in an evaluation": (objective, "evaluate_model", 2, "metrics.jsonl"),
     "before a checkpoint": (save, "save_checkpoint", 2, "best.pt"),
     "before the summary": (RunFolder, "write_json", 2, "summary.json"),
 }

@@ -48,7 +48,12 @@ TYPED = {
     "img_size": ("24x48", (24, 48)),
     "val_fraction": ("0.2", 0.2),
     "overfit": ("30", 30),
+    "report_on": ("val", "val"),
     "recipe": ("published-300", "published-300"),
+    "objective": ("mae", "mae"),
+    "teacher": ("runs/wise", "runs/wise"),
+    "distillation": ("0.9", 0.9),
+    "temperature": ("2.0", 2.0),
     "model": ("cvt_4_8", "cvt_4_8"),
     "model_options": ("mlp_ratio=3.0", {"mlp_ratio": 3.0}),
     "init_from": ("runs/first", "runs/first"),
@@ -65,6 +70,8 @@ TYPED = {
     "min_crop_area": ("0.7", 0.7),
     "flip": ("0.3", 0.3),
     "erasing": ("0.15", 0.15),
+    "mask_ratio": ("0.7", 0.7),
+    "mask_block": ("2", 2),
     "mixup": ("0.4", 0.4),
     "cutmix": ("0.6", 0.6),
     "mix_switch": ("0.7", 0.7),
@@ -99,7 +106,7 @@ TYPED = {
 
 
 #: what does not go with the rest
-ALONE = ("overfit", "restarts", "plateau_patience")
+ALONE = ("overfit", "restarts", "plateau_patience", "objective")
 
 
 def test_every_flag_reaches_its_field() -> None:
@@ -127,6 +134,8 @@ def test_every_flag_reaches_its_field() -> None:
         {"optimizer": "nesterov", "momentum": 0.5, "schedule": "multistep", "decay_epochs": (4, 7)},
         {"schedule": "step", "decay_epochs": 5},
         {"dataset": "cifar100", "overfit": 20},
+        {"objective": "mae", "mask_block": 2},
+        {"teacher": "runs/wise", "distillation": 1.0},
     ],
 )
 def test_json_round_trip(values) -> None:
@@ -134,7 +143,9 @@ def test_json_round_trip(values) -> None:
     assert TrainConfig.from_dict(config.to_dict()) == config
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert list(config.to_dict()) == list(FIELDS)
-    assert {k for k, v in config.to_dict().items() if v is None} <= {"data_dir", "init_from"}
+    assert {k for k, v in config.to_dict().items() if v is None} <= {
+        "data_dir", "init_from", "teacher"
+    }  # fmt: skip
 
 
 def test_attention_dropout_that_was_asked_for_is_kept() -> None:

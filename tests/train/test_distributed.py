@@ -253,15 +253,15 @@ def test_alone_nothing_is_sent(monkeypatch) -> None:
 
 
 def test_deterministic_holds_within_the_run(tiny, tmp_path, monkeypatch) -> None:
-    from compact_vit.train import loop
+    from compact_vit.train import objective
 
-    seen, original = [], loop.evaluate_model
+    seen, original = [], objective.evaluate_model
 
     def evaluated(*args, **options):
         seen.append(torch.are_deterministic_algorithms_enabled())
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, "evaluate_model", evaluated)
+    monkeypatch.setattr(objective, "evaluate_model", evaluated)
     for wanted in (True, False):
         train(tiny(epochs=1, deterministic=wanted), output=tmp_path / str(wanted), quiet=True)
     assert seen == [True, False]

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.train import loop, resume, train
+from compact_vit.train import loop, objective, resume, train
 from compact_vit.train.cli import main
 from compact_vit.train.progress import Progress
 from compact_vit.train.run import RunFolder
@@ -18,7 +18,7 @@ from compact_vit.train.run import RunFolder
 @pytest.fixture
 def said(monkeypatch):
     """What the evaluations of a run are to find on the validation split, one after the other."""
-    evaluate, accuracies = loop.evaluate_model, []
+    evaluate, accuracies = objective.evaluate_model, []
 
     def told(model, pictures, *args, **options):
         evaluation = evaluate(model, pictures, *args, **options)
@@ -26,7 +26,7 @@ def said(monkeypatch):
             return dataclasses.replace(evaluation, accuracy=accuracies.pop(0))
         return evaluation
 
-    monkeypatch.setattr(loop, "evaluate_model", told)
+    monkeypatch.setattr(objective, "evaluate_model", told)
     return accuracies
 
 

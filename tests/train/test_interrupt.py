@@ -10,7 +10,7 @@ import pytest
 
 from compact_vit.cli import program
 from compact_vit.errors import Stopped, UsageError
-from compact_vit.train import epoch, interrupt, loop, resume, save, train
+from compact_vit.train import epoch, interrupt, objective, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.cli import main
 from compact_vit.train.interrupt import Stopper, seconds_of
@@ -77,14 +77,14 @@ def test_a_second_interrupt_leaves_at_once(everything, tmp_path, monkeypatch) ->
 def test_in_the_evaluation(everything, tmp_path, assert_same_run) -> None:
     config = everything(epochs=2)
     whole = train(config, output=tmp_path / "whole", quiet=True)
-    evaluate = loop.evaluate_model
+    evaluate = objective.evaluate_model
 
     def evaluated(*args, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         return evaluate(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "evaluate_model", evaluated)
+        patch.setattr(objective, "evaluate_model", evaluated)
         with pytest.raises(Stopped):
             train(config, output=tmp_path / "stopped", quiet=True)
     saved = load_checkpoint(tmp_path / "stopped" / "last.pt")

@@ -10,7 +10,7 @@ import torch
 
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
-from compact_vit.train import load_model, loop, resume, train
+from compact_vit.train import load_model, objective, resume, train
 from compact_vit.train.cli import main
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
@@ -114,9 +114,9 @@ def test_it_ends_when_every_picture_is_learnt(tiny, tmp_path, capsys, picture_fo
 
 
 def test_it_says_when_it_was_not_learnt(tiny, tmp_path, monkeypatch, capsys) -> None:
-    evaluate = loop.evaluate_model
+    evaluate = objective.evaluate_model
     monkeypatch.setattr(
-        loop, "evaluate_model",
+        objective, "evaluate_model",
         lambda *a, **o: dataclasses.replace(evaluate(*a, **o), accuracy=91.5),
     )  # fmt: skip
     result = train(tiny(overfit=12, epochs=3), output=tmp_path / "run", quiet=True)

@@ -10,21 +10,21 @@ import torch
 
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
-from compact_vit.train import load_model, loop, train
+from compact_vit.train import load_model, objective, train
 from compact_vit.train.inputs import load_splits
 
 
 @pytest.fixture
 def looked_at(monkeypatch):
     """How many pictures each evaluation of a run sees, and a way to say what it finds."""
-    evaluate, seen, said = loop.evaluate_model, [], []
+    evaluate, seen, said = objective.evaluate_model, [], []
 
     def watched(model, pictures, *args, **options):
         seen.append(len(pictures))
         evaluation = evaluate(model, pictures, *args, **options)
         return dataclasses.replace(evaluation, accuracy=said.pop(0)) if said else evaluation
 
-    monkeypatch.setattr(loop, "evaluate_model", watched)
+    monkeypatch.setattr(objective, "evaluate_model", watched)
     return seen, said
 
 

@@ -67,11 +67,11 @@ def test_keep_metrics(tmp_path) -> None:
         folder.append_metrics(row_of(epoch))
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 4, "tr')  # the machine went off
-    assert folder.keep_metrics(2) == [row_of(1), row_of(2)]
+    assert folder.keep_metrics(2, answers=True) == [row_of(1), row_of(2)]
     lines = [json.dumps(row_of(epoch)) for epoch in (1, 2)]
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(f"{line}\n" for line in lines)
     with pytest.raises(UsageError, match="does not hold epochs 1 to 3"):
-        folder.keep_metrics(3)
+        folder.keep_metrics(3, answers=True)
     for damage in (
         "\n".join(reversed(lines)),
         "1\n2\n",
@@ -81,14 +81,17 @@ def test_keep_metrics(tmp_path) -> None:
         "\n".join(lines).replace("0.5", "NaN"),
         "\n".join(lines).replace("0.5", '"a"'),
         "\n".join([lines[0], lines[1].replace("test_loss", "test_lost")]),
+        "\n".join(lines).replace("train_accuracy", "accuracy"),
         "[" * 100_000,
     ):
         (tmp_path / "metrics.jsonl").write_text(damage)
         with pytest.raises(UsageError, match="does not hold epochs 1 to 2"):
-            folder.keep_metrics(2)
+            folder.keep_metrics(2, answers=True)
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines).replace("train_accuracy", "x"))
+    assert len(folder.keep_metrics(2, answers=False)) == 2
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(UsageError, match="does not hold epochs 1 to 1"):
-        folder.keep_metrics(1)
+        folder.keep_metrics(1, answers=True)
 
 
 def test_load_model_gives_back_what_was_trained(tiny, tmp_path) -> None:

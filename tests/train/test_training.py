@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
-from compact_vit.train import estimate, load_model, loop, train
+from compact_vit.train import estimate, load_model, loop, objective, train
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.run import RunFolder
@@ -202,9 +202,9 @@ def test_the_folder_holds_all_there_is_to_know(tiny, tmp_path, monkeypatch, draw
 
 def test_the_score_of_a_run(tiny, tmp_path, monkeypatch) -> None:
     """Points above 70% per million parameters without positions, of the last epoch."""
-    evaluate = loop.evaluate_model
+    evaluate = objective.evaluate_model
     monkeypatch.setattr(
-        loop,
+        objective,
         "evaluate_model",
         lambda *a, **k: dataclasses.replace(evaluate(*a, **k), accuracy=75.0),
     )
@@ -240,9 +240,9 @@ def test_mixed_precision(tiny, tmp_path, precision) -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path, monkeypatch) -> None:
-    evaluate = loop.evaluate_model
+    evaluate = objective.evaluate_model
     monkeypatch.setattr(
-        loop,
+        objective,
         "evaluate_model",
         lambda *a, **k: dataclasses.replace(evaluate(*a, **k), loss=math.nan),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._batch import Compose, Transform
 from .geometry import RandomCrop, RandomHorizontalFlip, RandomResizedCrop
+from .masking import RandomMask
 from .mixing import Mix
 from .normalize import Normalize, RandomErasing
 from .policies import AutoAugment, RandAugment, TrivialAugment
@@ -21,6 +22,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomHorizontalFlip",
+    "RandomMask",
     "RandomResizedCrop",
     "Transform",
     "TrivialAugment",
