@@ -58,6 +58,19 @@ def timm_model(name: str, in_chans: int) -> Any:
     return _build(name, True, {"in_chans": in_chans}, _card(name))
 
 
+def timm_statistics(name: str, in_chans: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, of each channel, that timm's weights of ``name`` are made for.
+
+    For another number of channels than those have it is their average in every one.
+    """
+    card = _card(name)
+    mean, std = (
+        tuple(values) if len(values) == in_chans else (sum(values) / len(values),) * in_chans
+        for values in (card.mean, card.std)
+    )
+    return mean, std
+
+
 def _card(name: str) -> Any:
     """What timm knows of the model ``name`` and its weights; ``UsageError`` if it has none such."""
     import timm

@@ -50,6 +50,9 @@ class TrainConfig:
     val_fraction: float = _field(
         "data", "stratified share of the training set held out to pick the best epoch on", 0.0
     )
+    train_pictures: int = _field(
+        "data", "so many of the training pictures, as many of every class; 0: all", 0
+    )
     overfit: int = _field(
         "data", "learn so many pictures by heart: can the model learn at all? 0: no", 0
     )

@@ -35,7 +35,7 @@ from .rules import need_validation
 def load_splits(config: TrainConfig) -> DataSplits:
     """The configuration's data set, with ``val_fraction`` of the training part held out.
 
-    With ``overfit`` it is so many of its training pictures, to train and to test on. Raises
+    With ``train_pictures`` the training part is so many of its pictures. With ``overfit`` it is so many of its training pictures, to train and to test on. Raises
     ``UsageError`` where something wants a validation split and there is none.
     """
     splits = load_dataset(
@@ -45,8 +45,11 @@ def load_splits(config: TrainConfig) -> DataSplits:
         download=config.download,
         on_bad_picture=config.on_bad_picture,
     )
+    if config.train_pictures:
+        splits = dataclasses.replace(splits, train=_few(splits.train, config, "train_pictures"))
     if config.overfit:
-        return _few(splits, config)
+        few = _few(splits.train, config, "overfit")
+        return dataclasses.replace(splits, train=few, test=few, val=None)
     need_validation(config, splits.val is not None or config.val_fraction > 0)
     if not config.val_fraction:
         return splits
@@ -64,21 +67,20 @@ def load_splits(config: TrainConfig) -> DataSplits:
     )
 
 
-def _few(splits: DataSplits, config: TrainConfig) -> DataSplits:
-    """The first ``config.overfit`` pictures of a draw that takes from every class in turn."""
-    labels = splits.train.labels
-    if config.overfit > len(labels):
+def _few(pictures: Pictures, config: TrainConfig, field: str) -> Pictures:
+    """As many ``pictures`` as ``field`` says, first of a draw that takes every class in turn."""
+    labels, wanted = pictures.labels, getattr(config, field)
+    if wanted > len(labels):
         raise UsageError(
-            f"overfit must be at most the {len(labels):,} training pictures, got {config.overfit}"
+            f"{field} must be at most the {len(labels):,} training pictures, got {wanted}"
         )
     drawn = torch.randperm(len(labels), generator=torch.Generator().manual_seed(config.seed))
     turn = torch.empty_like(drawn)  # the how many-th of its class a picture is
     for label in labels.unique():
         where = labels[drawn] == label
         turn[where] = torch.arange(int(where.sum()))
-    chosen = drawn[turn.argsort(stable=True)][: config.overfit]
-    few = Pictures(splits.train.images[chosen], labels[chosen])
-    return dataclasses.replace(splits, train=few, test=few, val=None)
+    chosen = drawn[turn.argsort(stable=True)][:wanted]
+    return Pictures(pictures.images[chosen], labels[chosen])
 
 
 @dataclass(frozen=True)

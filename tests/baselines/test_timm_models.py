@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from compact_vit import UsageError, create_model, list_models
+from compact_vit.baselines.pretrained import timm_statistics
 from compact_vit.train.optim import parameter_groups
 
 
@@ -74,6 +75,23 @@ def test_what_timm_spares_decay_is_spared() -> None:
     decayed = {id(p) for p in parameter_groups(model, 0.1)[0]["params"]}
     assert id(model.body[1].pos_embed) not in decayed
     assert id(model.head.weight) in decayed
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_base_patch16_224", "test_vit.r160_in1k"])
+def test_what_its_pictures_are_normalised_with(name: str) -> None:
+    own = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    assert timm_statistics(name, 3) == (own["mean"], own["std"])
+    grey = timm_statistics(name, 1)
+    assert grey == ((pytest.approx(sum(own["mean"]) / 3),), (pytest.approx(sum(own["std"]) / 3),))
+    assert timm_statistics(name, 4) == (grey[0] * 4, grey[1] * 4)
+
+
+def test_the_weights_decide_what_they_are_normalised_with() -> None:
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert timm_statistics("vit_base_patch16_224.augreg_in21k", 3) == ((0.5,) * 3, (0.5,) * 3)
+    assert timm_statistics("vit_base_patch16_224.dino", 3) == imagenet
+    with pytest.raises(UsageError, match="unknown model 'timm/resnet181'"):
+        timm_statistics("resnet181", 3)
 
 
 @pytest.fixture

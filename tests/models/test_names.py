@@ -164,9 +164,11 @@ def test_every_named_member_has_its_builder(name: str) -> None:
 
 
 def test_builders_take_explicit_keywords_only() -> None:
-    parameters = inspect.signature(cct_6_3x1).parameters
+    parameters = dict(inspect.signature(cct_6_3x1).parameters)
+    assert parameters.pop("pretrained").default is False
     assert set(parameters) <= {field.name for field in dataclasses.fields(ModelConfig)}
     assert {p.kind for p in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert {p.default for p in parameters.values()} == {None}
     given = {
         "num_classes": 7,
         "img_size": (24, 40),

@@ -47,6 +47,7 @@ TYPED = {
     "on_bad_picture": ("skip", "skip"),
     "img_size": ("24x48", (24, 48)),
     "val_fraction": ("0.2", 0.2),
+    "train_pictures": ("300", 300),
     "overfit": ("30", 30),
     "report_on": ("val", "val"),
     "recipe": ("published-300", "published-300"),

@@ -40,6 +40,21 @@ def test_the_pictures_are_a_balanced_draw_of_the_training_set(tiny) -> None:
         load_splits(tiny(overfit=37))
 
 
+def test_a_part_of_the_training_set(tiny) -> None:
+    """Balanced, the same pictures for the same seed, and validation is held out of it."""
+    whole, part = load_splits(tiny()), load_splits(tiny(train_pictures=12))
+    assert part.train.labels.bincount().tolist() == [4, 4, 4]
+    assert torch.equal(part.test.images, whole.test.images)
+    overfit = load_splits(tiny(overfit=12))
+    assert torch.equal(part.train.images, overfit.train.images)
+    held = load_splits(tiny(train_pictures=12, val_fraction=0.25))
+    assert (len(held.train), len(held.val)) == (9, 3)
+    both = {bytes(i.numpy().tobytes()) for i in (*held.train.images, *held.val.images)}
+    assert both == {bytes(image.numpy().tobytes()) for image in part.train.images}
+    with pytest.raises(UsageError, match="train_pictures must be at most the 36 .* got 37"):
+        load_splits(tiny(train_pictures=37))
+
+
 @pytest.mark.parametrize("recipe", ["quick", "published-200", "published-300", "student-200"])
 def test_nothing_keeps_the_model_from_it(recipe) -> None:
     config = TrainConfig(dataset="cifar10", recipe=recipe, overfit=20)
