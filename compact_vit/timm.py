@@ -18,7 +18,6 @@ from timm.models import (
     register_model,
     register_notrace_module,
 )
-
 from torch import Tensor
 
 from .data.catalog import DATASETS

@@ -101,7 +101,7 @@ class MaskedAutoencoder(nn.Module):
         order = hidden.byte().argsort(dim=1, stable=True)  # [B, G], the visible first
         visible = order[:, : self.num_blocks - num_hidden]
         tokens = self.decoder_embed(self._encode(self._without(x, hidden), visible))  # [B, V, E]
-        unseen = self.mask_token.to(tokens.dtype).expand(len(x), num_hidden, -1)
+        unseen = self.mask_token.expand(len(x), num_hidden, -1)
         tokens = _take(torch.cat((tokens, unseen), dim=1), order.argsort(dim=1))  # [B, G, E]
         tokens = self.decoder_positions(tokens, self.grid_size)
         for block in self.decoder_blocks:
@@ -114,8 +114,9 @@ class MaskedAutoencoder(nn.Module):
         The paper's normalised pixels (section 3, reconstruction target); a block of one colour is
         all zeros.
         """
+        height, width = x.shape[2:]
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, C, H, W] -> [B, H*W, C]
-        pixels = _blocks(pixels, *x.shape[2:], self.block)
+        pixels = _blocks(pixels, height, width, self.block)  # [B, G, b*b*C]
         return F.layer_norm(pixels, pixels.shape[-1:], eps=1e-6)
 
     def loss(self, predicted: Tensor, x: Tensor, hidden: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def _rename(model: CompactTransformer, key: str) -> str:
 def fit_positions(
     model: CompactTransformer, state: dict[str, Tensor], old: tuple[int, int] | None
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Bring the table of ``state``, of the grid ``old``, to the model's; returns both if it had to."""
+    """Bring ``state``'s table, of the grid ``old``, to the model's; returns both if it had to."""
     table, positions = state.get("positions.table"), model.positions
     if table is None or not isinstance(positions, PositionalEmbedding):
         return None

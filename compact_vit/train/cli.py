@@ -33,6 +33,7 @@ _DEFAULTS = {
     "cpu_attention_dropout": "if --attention-dropout is given",
     "init_from": "new weights",
     "teacher": "none",
+    "track": "none",
     "decay_epochs": "a third of all; multistep: a half and three quarters",
 }
 
@@ -76,6 +77,8 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
         options |= {"nargs": "?", "const": "on", "metavar": "WHEN"}
     elif entry.name == "model_options":
         options |= {"nargs": "+", "type": _pair, "action": _Pairs, "metavar": "OPTION=VALUE"}
+    elif entry.name == "track":
+        options |= {"nargs": "+", "action": _Names, "metavar": "NAME"}
     elif entry.name == "accumulation":
         options |= {"type": _count_or_auto, "metavar": "N"}
     elif entry.name == "decay_epochs":
@@ -86,6 +89,10 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
         if entry.name in ("data_dir", "init_from", "teacher"):
             options["metavar"] = "FOLDER" if entry.name == "data_dir" else "RUN"
     group.add_argument(flag, **options)
+    if entry.name == "model_options":
+        options |= {"nargs": None, "type": _head, "metavar": "N,N"}
+        options["help"] = "the model option head: widths of hidden layers after timm's features"
+        group.add_argument("--head", **options)
 
 
 class _Pairs(argparse.Action):
@@ -93,6 +100,20 @@ class _Pairs(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **dict(values)})
+
+
+class _Names(argparse.Action):
+    """Names in one tuple."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _head(text: str) -> dict[str, tuple[int, ...]]:
+    """``1024,256`` as what ``--model-options head=1024,256`` gives, or a single width."""
+    if not all(width.isdecimal() for width in text.split(",")):
+        raise argparse.ArgumentTypeError(f"wanted widths such as 1024,256: {text!r}")
+    return {"head": tuple(map(int, text.split(",")))}
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -171,6 +171,9 @@ class TrainConfig:
         "machine", "the same bits every time on a GPU too, at some cost", False
     )
     seed: int = _field("machine", "of weights, order and augmentation", 0)
+    track: tuple[str, ...] = _field(
+        "machine", "who is told of every epoch: tensorboard, wandb (extra 'track')", ()
+    )
 
     def __post_init__(self) -> None:
         for name in ("dataset", "recipe", "model"):
@@ -202,7 +205,7 @@ class TrainConfig:
         for name in ("data_dir", "init_from", "teacher"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
-        for name in ("img_size", "decay_epochs"):
+        for name in ("img_size", "decay_epochs", "track"):
             if isinstance(getattr(self, name), list):  # as JSON brings it
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if isinstance(self.decay_epochs, int):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..baselines.config import TimmConfig
+from ..baselines.pretrained import timm_statistics
 from ..data.augment import (
     AutoAugment,
     Compose,
@@ -29,14 +31,16 @@ from ..data.datasets import load_dataset, stratified_split
 from ..data.pictures import DataSplits, Pictures
 from ..errors import UsageError
 from .config import TrainConfig
+from .model import model_config
 from .rules import need_validation
 
 
 def load_splits(config: TrainConfig) -> DataSplits:
     """The configuration's data set, with ``val_fraction`` of the training part held out.
 
-    With ``train_pictures`` the training part is so many of its pictures. With ``overfit`` it is so many of its training pictures, to train and to test on. Raises
-    ``UsageError`` where something wants a validation split and there is none.
+    With ``train_pictures`` the training part is so many of its pictures; with ``overfit`` it is so
+    many, to train and to test on. Raises ``UsageError`` where something wants a validation split
+    and there is none.
     """
     splits = load_dataset(
         config.dataset,
@@ -45,6 +49,10 @@ def load_splits(config: TrainConfig) -> DataSplits:
         download=config.download,
         on_bad_picture=config.on_bad_picture,
     )
+    model = model_config(config, in_chans=len(splits.mean))
+    if isinstance(model, TimmConfig) and model.pretrained:  # normalised as it was trained
+        mean, std = timm_statistics(model.timm_name, model.in_chans)
+        splits = dataclasses.replace(splits, mean=mean, std=std)
     if config.train_pictures:
         splits = dataclasses.replace(splits, train=_few(splits.train, config, "train_pictures"))
     if config.overfit:

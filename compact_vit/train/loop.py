@@ -33,6 +33,7 @@ from .save import save_run, take_up
 from .start import start_from
 from .state import TrainState, build_state, compiled_forward
 from .summary import summarize_run, write_curves
+from .tracking import Tracking, need_packages
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
@@ -133,6 +134,7 @@ class _Run:
     def build(
         cls, config: TrainConfig, together: Processes, quiet: bool, time_limit: float | None
     ) -> _Run:
+        together.agree(lambda: need_packages(config.track))
         stopper = Stopper(time_limit)
         device = together.agree(lambda: pick_device(config.device))
         splits = together.in_turns(lambda: load_splits(config))
@@ -172,6 +174,8 @@ class _Run:
             summary = self.together.share(folder.summary)
             if summary is not None:  # what was measured then stays as it is
                 return TrainResult(state.result.eval(), folder.path, config, history, summary)
+        names = config.track if self.together.first else ()
+        tracking = Tracking(names, folder.path, config.to_dict(), history, progress.warn)
         watched: Evaluated | None = None
         try:
             with self.stopper:
@@ -180,6 +184,7 @@ class _Run:
                     history.append(row)
                     if self.together.first:
                         folder.append_metrics(row)
+                    tracking.epoch(row)  # before it is saved: one that is saved was told
                     self._save(folder, row)
                     progress.end_epoch(row)
                     if on_epoch is not None and self.together.first:
@@ -187,7 +192,7 @@ class _Run:
                     self.stopper.check(self.together.most)
                 if state.epoch < config.epochs and watched is not None:
                     progress.say(f"{reason}: the run ends")
-                return self._finish(folder, history, watched)
+                return self._finish(folder, history, watched, tracking)
         except Stopped as stop:
             if state.unfinished is not None:
                 self._save(folder, None)
@@ -205,6 +210,7 @@ class _Run:
                 progress.say(f"the last checkpoint is whole: go on with --resume {folder.path}")
             raise
         finally:
+            tracking.close()
             progress.close()
 
     def _epoch(self, folder: RunFolder, progress: Progress) -> tuple[dict[str, Any], Evaluated]:
@@ -265,7 +271,11 @@ class _Run:
         self.stopper.saved(time.perf_counter() - start)
 
     def _finish(
-        self, folder: RunFolder, history: list[dict[str, Any]], last: Evaluated | None
+        self,
+        folder: RunFolder,
+        history: list[dict[str, Any]],
+        last: Evaluated | None,
+        tracking: Tracking,
     ) -> TrainResult:
         """Test the last epoch's weights, and the best's if they were picked; write the summary."""
         state, splits = self.state, self.splits
@@ -284,5 +294,6 @@ class _Run:
             write_curves(folder.path / "curves.png", history, self.config)
             if isinstance(last, Evaluation):
                 write_page(folder, self.config, state, splits, pictures, history, last, summary)
+            tracking.end(summary)
             folder.write_json("summary.json", summary)  # which says that all is there
         return TrainResult(state.result.eval(), folder.path, self.config, history, summary)

@@ -51,6 +51,13 @@ class Progress:
         elif not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def warn(self, text: str) -> None:
+        """A line that is said even where nothing is shown."""
+        if self.bars:
+            self.say(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def start_epoch(self, epoch: int) -> None:
         if self.bars:
             from tqdm import tqdm

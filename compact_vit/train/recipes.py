@@ -80,6 +80,21 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 5e-2,
         "clip_grad": 1.0,
     },
+    # a minute on a large GPU, untuned (benchmarks/speedrun.py): a quarter of CCT-6/3x1's tokens,
+    # half of its epochs, large batches, and averaged weights in place of the last steps' noise
+    "speedrun": {
+        "model": "cct_6_3x2",
+        "attention_dropout": 0.0,
+        "auto_augment": "cifar10",
+        "crop_padding": 4,
+        "epochs": 100,
+        "batch_size": 512,
+        "lr": 2e-3,
+        "min_lr": 1e-6,
+        "weight_decay": 5e-2,
+        "clip_grad": 1.0,
+        "ema": 0.999,
+    },
 }
 
 #: What learning a few pictures by heart fixes: nothing that would keep a model from it.

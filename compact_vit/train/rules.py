@@ -11,6 +11,7 @@ from ..data.catalog import ON_BAD_PICTURE, dataset_info
 from ..errors import UsageError, unknown
 from .model import OF_TRANSFORMERS, is_transformer, model_config
 from .recipes import MAE, OVERFIT
+from .tracking import check_track
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -57,6 +58,7 @@ def check(config: TrainConfig) -> None:
     ):
         if getattr(config, name) not in choices:
             raise unknown(name, str(getattr(config, name)), choices)
+    check_track(config.track)
     if config.overfit:
         _check_fixed(config, OVERFIT, "overfit, which learns by heart")
         if config.schedule == "plateau":
@@ -134,6 +136,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("lr", "a number above 0", lambda v: _is_real(v) and v > 0),
     ("weight_decay clip_grad mixup cutmix rand_magnitude_std min_lr warmup_lr",
      "a number of at least 0", lambda v: _is_real(v) and v >= 0),
+    ("lr weight_decay", "at most 1e30, which float32 can hold", lambda v: v <= 1e30),
     ("mixup cutmix", "0 or at least 0.000001", lambda v: v == 0 or v >= 1e-6),
     ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
      "cooldown_ratio momentum mask_ratio", "a number in [0, 1)",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..baselines.pretrained import Resize, timm_model
+from ..baselines.pretrained import Resize, timm_model, timm_statistics
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .metrics import autocast
@@ -88,13 +88,7 @@ def load_teacher(name: str, splits: DataSplits, device: torch.device, precision:
 
 def _from_timm(name: str, in_chans: int) -> tuple[Any, tuple[int, int], Statistics]:
     """timm's model with its weights, its size, and its statistics."""
-    model = timm_model(name.removeprefix("timm/"), in_chans)
-    card = model.pretrained_cfg
-    _, height, width = card["input_size"]
-    own = Statistics(*(_of_channels(card[key], in_chans) for key in ("mean", "std")))
-    return model, (height, width), own
-
-
-def _of_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
-    """A number a channel: the model's own, or their mean for another number of channels."""
-    return tuple(values) if len(values) == count else (sum(values) / len(values),) * count
+    name = name.removeprefix("timm/")
+    model = timm_model(name, in_chans)
+    _, height, width = model.pretrained_cfg["input_size"]
+    return model, (height, width), Statistics(*timm_statistics(name, in_chans))

@@ -38,7 +38,13 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "on_bad_picture": st.sampled_from(["refuse", "skip"]),
     "img_size": st.sampled_from([8, 9, (8, 12), [12, 8]]),
     "val_fraction": st.sampled_from([0.0, 0.25, 0.5, 0.01]),
+    "train_pictures": st.sampled_from([0, 20, 36]),
     "overfit": st.integers(0, 20),
+    "report_on": st.sampled_from(["test", "val"]),
+    "objective": st.sampled_from(["classify", "classify", "mae"]),
+    "teacher": st.none(),
+    "distillation": st.floats(0, 1, exclude_min=True),
+    "temperature": st.floats(0, 100, exclude_min=True),
     "init_from": st.none(),
     "model_options": st.just({}),
     "recipe": st.sampled_from(["quick", "published-200", "published-300", "student-200"]),
@@ -54,6 +60,8 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "crop_padding": st.integers(0, 9),
     "min_crop_area": st.floats(0, 1, exclude_min=True),
     **dict.fromkeys(["flip", "erasing", "mix_switch"], st.floats(0, 1)),
+    "mask_ratio": probabilities,
+    "mask_block": st.sampled_from([1, 2, 4, 8]),
     **dict.fromkeys(["mixup", "cutmix"], alphas),
     "mix_off_epoch": st.integers(0, 3),
     "epochs": st.integers(1, 10**6),
@@ -79,6 +87,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "device": st.just("cpu"),
     "deterministic": st.booleans(),
     "seed": st.integers(0, 2**63 - 1),
+    "track": st.sampled_from([(), ("tensorboard",), ["wandb", "tensorboard"]]),
 }  # fmt: skip
 
 #: What no field takes, or only some.
@@ -109,6 +118,9 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     values = {name: draw(RIGHT[name]) for name in names}
     if not values.get("overfit") or draw(st.booleans()):
         values.pop("overfit", None)  # with which most fields must be left out
+    for name in ("distillation", "temperature"):  # which want a teacher
+        if draw(st.integers(0, 5)):
+            values.pop(name, None)
     for name, (owner, those) in BELONGS.items():
         if values.get(owner) not in those and draw(st.integers(0, 5)):
             values.pop(name, None)
@@ -155,8 +167,9 @@ def assert_it_steps(config: TrainConfig, device: torch.device, splits: Any) -> N
     state.reseed()
     x, targets = batch(images, labels, 0, state.augmentation)
     assert x.isfinite().all()
-    before = {name: value.clone() for name, value in state.model.state_dict().items()}
-    figures = train_step(state, config, state.model.train(), x, targets)
+    targets = state.objective.targets(x, targets, state.augmentation)
+    before = {name: value.clone() for name, value in state.module.state_dict().items()}
+    figures = train_step(state, config, state.module.train(), x, targets)
     loss, right, seen = figures.tolist()
     assert state.health.steps == 1
     if state.choices.precision == "fp16":  # whose scaler may leave out the first steps
@@ -166,7 +179,7 @@ def assert_it_steps(config: TrainConfig, device: torch.device, splits: Any) -> N
     assert 0 <= right <= seen == len(labels) <= config.batch_size
     moves = config.optimizer == "adamw" and min(config.lr, config.warmup_lr) >= 1e-6
     if moves and not config.clip_grad:
-        after = state.model.state_dict()
+        after = state.module.state_dict()
         assert any(not torch.equal(before[name], after[name]) for name in before)
 
 

@@ -14,8 +14,10 @@ from compact_vit.train.config import TrainConfig
 
 FIELDS = {entry.name: entry for entry in dataclasses.fields(TrainConfig)}
 FLAGS = {
-    action.dest: action for action in build_parser()._actions if action.dest in FIELDS
-}  # argparse has no public list
+    action.dest: action
+    for action in build_parser()._actions  # argparse has no public list
+    if action.dest in FIELDS and action.option_strings != ["--head"]
+}
 
 
 def refusal(**values: object) -> str:
@@ -103,6 +105,7 @@ TYPED = {
     "device": ("cpu", "cpu"),
     "deterministic": (None, True),
     "seed": ("7", 7),
+    "track": ("tensorboard", ("tensorboard",)),
 }
 
 

@@ -51,7 +51,7 @@ def test_a_part_of_the_training_set(tiny) -> None:
     assert (len(held.train), len(held.val)) == (9, 3)
     both = {bytes(i.numpy().tobytes()) for i in (*held.train.images, *held.val.images)}
     assert both == {bytes(image.numpy().tobytes()) for image in part.train.images}
-    with pytest.raises(UsageError, match="train_pictures must be at most the 36 .* got 37"):
+    with pytest.raises(UsageError, match=r"train_pictures must be at most the 36 .* got 37"):
         load_splits(tiny(train_pictures=37))
 
 

@@ -1,0 +1,208 @@
+r"""Does the library reach the published accuracies at the published length?
+
+    python benchmarks/accuracy.py --data-dir FOLDER --dataset folder --rows cct_2_3x2 \
+        --epochs 200 --seeds 0 1 --copy "JPEG, quality 75, halved chroma"
+
+trains rows of the published table of 200 epochs, each with every seed, in a folder of its own
+under ``--output``. What is finished there is left alone, what was stopped goes on. It ends with a
+table of Markdown, which says of each row what was published and what was measured: the last
+epoch's accuracy on the whole test set, nothing picked on it. Every flag of training overrides the
+recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compact_vit.bench import at_least_one
+from compact_vit.cli import Parser, program
+from compact_vit.errors import unknown
+from compact_vit.published import PublishedResult, published_datasets, published_results
+from compact_vit.scoring import mean_and_spread
+from compact_vit.tables import Column, render, write_text
+from compact_vit.train.cli import add_training_flag
+from compact_vit.train.config import TrainConfig
+
+#: Epochs of the table.
+LENGTH = 200
+
+#: Fields that the rows and the seeds decide, and those that would make another question of it.
+_OURS = ("model", "seed", "model_options", "objective", "report_on", "overfit")
+
+_percent = "{:.2f}".format
+_count = "{:,}".format
+
+COLUMNS = [
+    Column("name", "model", text=True),
+    Column("published", f"published, {LENGTH} epochs,\nbest of several", _percent),
+    Column("accuracy", "measured,\nmean", _percent),
+    Column("deviation", "±", _percent),
+    Column("runs", "runs"),
+    Column("epochs", "epochs"),
+    Column("difference", "difference", "{:+.2f}".format),
+    Column("n", "test\npictures", _count),
+    Column("parameters", "parameters", _count),
+    Column("bare", "without\npositions", _count),
+    Column("score", "score", "{:,.1f}".format),
+    Column("minutes", "minutes\na run", "{:,.1f}".format),
+    Column("speed", "pictures/s", "{:,.0f}".format),
+]
+
+
+def rows_of(dataset: str) -> dict[str, PublishedResult]:
+    """The published table of ``LENGTH`` epochs on ``dataset``, by the members' names."""
+    table: dict[str, PublishedResult] = {}
+    for result in published_results(dataset):
+        if result.model is not None and result.epochs == LENGTH:
+            table.setdefault(result.model, result)  # the paper's come first
+    return table
+
+
+def record(published: PublishedResult, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A row of the table, of the runs that have finished."""
+    empty = dict.fromkeys(column.key for column in COLUMNS)
+    row = empty | {
+        "name": published.model,
+        "published": published.accuracy,
+        "runs": len(summaries),
+    }
+    if not summaries:
+        return row
+    accuracy = mean_and_spread([s["final"]["accuracy"] for s in summaries])
+    first = summaries[0]
+    return row | {
+        "accuracy": accuracy.mean,
+        "deviation": accuracy.deviation,
+        "epochs": first["final"]["epoch"],
+        "difference": accuracy.mean - published.accuracy,
+        "n": first["final"]["n"],
+        "parameters": first["parameters"],
+        "bare": first["parameters_without_positions"],
+        "score": _mean([s["score"]["value"] for s in summaries]),
+        "minutes": _mean([s["seconds"] / 60 for s in summaries]),
+        "speed": _mean([s["pictures_per_second"] for s in summaries]),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return mean_and_spread(values).mean
+
+
+def notes(
+    summaries: Sequence[Mapping[str, Any]], dataset: str, copy: str | None, command: str
+) -> list[str]:
+    """What the table cannot be read without."""
+    told = [
+        f"published: {dataset}, arXiv 2104.05704; measured: the last epoch's test accuracy, "
+        "nothing picked; ±: sample standard deviation over seeds",
+        "score: 100 x points above 70% / million parameters without positions",
+    ]
+    if copy is not None:
+        told.append(f"the pictures are a copy ({copy}): not comparable digit for digit")
+    for title, key in (("recipe", "recipe"), ("precision", "precision"), ("on", "hardware")):
+        told += [f"{title}: {', '.join(_distinct(summaries, key))}"] if summaries else []
+    versions = [", ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in summaries]
+    told += [f"with {'; or '.join(dict.fromkeys(versions))}"] if versions else []
+    return [*told, f"`{command}`"]
+
+
+def _distinct(summaries: Sequence[Mapping[str, Any]], key: str) -> list[str]:
+    return list(dict.fromkeys(str(summary[key]) for summary in summaries))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "accuracy", description=__doc__.split("\n\n")[0], epilog="further flags: those of training"
+    )
+    add = parser.add_argument
+    add("--rows", nargs="+", metavar="MODEL", help="members of the published table (default: all)")
+    add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
+    add("--published", metavar="NAME", help="whose table (default: the data set's, else cifar10)")
+    add("--copy", metavar="TEXT", help="how the pictures differ from the originals")
+    add("--output", default="runs/accuracy", metavar="FOLDER", help="default: runs/accuracy")
+    add("--markdown", metavar="FILE", help="the table (default: ACCURACY.md in --output)")
+    add("--workers", type=at_least_one, default=1, metavar="N", help="runs at once (1)")
+    add("--cores", type=at_least_one, metavar="N", help="for all of them (all there are)")
+    add("--retry", action="store_true", help="try again what failed for a reason of its own")
+    add("--quiet", action="store_true", help="show no progress")
+    training = parser.add_argument_group("training")
+    for entry in dataclasses.fields(TrainConfig):
+        if entry.name not in _OURS:
+            add_training_flag(training, entry)
+    parser.set_defaults(dataset="cifar10", recipe="published-200", epochs=LENGTH)
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is not trained yet, and write the table."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(words)
+    dataset = args.published or (
+        args.dataset if args.dataset in published_datasets() else "cifar10"
+    )
+    table = rows_of(dataset)
+    for name in args.rows or []:
+        if name not in table:
+            raise unknown(f"row of the published table on {dataset}", name, table)
+    names = list(dict.fromkeys(args.rows or table))
+    output = Path(args.output)
+    failed = _train(args, names, output)
+    runs = {name: _finished(output, name, args.seeds) for name in names}
+    records = [record(table[name], runs[name]) for name in names]
+    every = [summary for summaries in runs.values() for summary in summaries]
+    command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
+    text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
+    write_text(Path(args.markdown or output / "ACCURACY.md"), text)
+    print(text)
+    return 1 if failed else 0
+
+
+def _train(args: argparse.Namespace, names: Sequence[str], output: Path) -> int:
+    """Run every row with every seed; how many did not finish."""
+    from compact_vit.experiment import Experiment, run_grid
+
+    fields = [entry.name for entry in dataclasses.fields(TrainConfig)]
+    experiment = Experiment(
+        path=Path("accuracy"),
+        name="{model}-seed{seed}",
+        train={name: value for name, value in vars(args).items() if name in fields},
+        grid={"model": list(names), "seed": list(dict.fromkeys(args.seeds))},
+        cases=[],
+        axes="linear",
+        search=None,
+    )
+    result = run_grid(
+        experiment,
+        output=output,
+        cores=args.cores,
+        workers=args.workers,
+        retry=args.retry,
+        quiet=args.quiet,
+    )
+    return result.failed
+
+
+def _finished(output: Path, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The summaries of the runs of ``name`` that have finished."""
+    paths = [output / f"{name}-seed{seed}" / "summary.json" for seed in dict.fromkeys(seeds)]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+
+def _anywhere(words: Sequence[str]) -> list[str]:
+    """The command's words without the folders of this machine."""
+    folders = {"--data-dir": "FOLDER", "--output": "RUNS", "--markdown": "FILE"}
+    return [
+        folders.get(before, word) for before, word in zip(["", *words[:-1]], words, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""``python -m compact_vit.experiment grid FILE`` and ``search FILE``.
+
+Imports no torch, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..cli import Parser, program
+from ..errors import UsageError, unknown
+from .fields import check_field, located
+from .plan import PAGE, PICTURE, read_experiment
+from .reading import read_word
+
+
+def _grid_flags(parser: Parser) -> None:
+    parser.add_argument(
+        "--retry", action="store_true", help="try again what failed for a reason of its own"
+    )
+
+
+def _grid(args: argparse.Namespace) -> int:
+    from .grid import run_grid, told
+
+    experiment = read_experiment(args.file, _overrides(args))
+    result = run_grid(
+        experiment,
+        output=args.output,
+        cores=args.cores,
+        workers=args.workers,
+        retry=args.retry,
+        quiet=args.quiet,
+    )
+    if args.json:
+        print(json.dumps({"rows": result.rows, "means": result.means}, indent=2))
+    else:
+        print(told("table", result.rows, result.means, experiment.varied))
+        print(f"\neverything is in {result.output}: {PAGE}, {PICTURE}, a folder a run")
+    if result.failed:
+        again = "the same command goes on with what was stopped, and --retry with the rest"
+        print(f"{result.failed} of {len(result.rows)} runs failed: {again}", file=sys.stderr)
+    return 1 if result.failed else 0
+
+
+def _search(args: argparse.Namespace) -> int:
+    from .search import BEST, SEARCH_PICTURE, run_search, told
+
+    experiment = read_experiment(args.file, _overrides(args))
+    result = run_search(
+        experiment,
+        output=args.output,
+        cores=args.cores,
+        workers=args.workers,
+        quiet=args.quiet,
+    )
+    if args.json:
+        print(json.dumps({"rows": result.rows, "best": result.best}, indent=2))
+    else:
+        assert experiment.search is not None  # or it would have been refused
+        print(told("table", result.rows, list(experiment.search.space), result.best))
+        print(
+            f"\neverything is in {result.output}: "
+            f"{BEST}, {PAGE}, {SEARCH_PICTURE}, a folder a trial"
+        )
+    if result.failed:
+        again = "the same command goes on with what was stopped"
+        print(f"{result.failed} of {len(result.rows)} trials failed: {again}", file=sys.stderr)
+    return 1 if result.failed else 0
+
+
+def _no_flags(parser: Parser) -> None:
+    """It has none of its own."""
+
+
+_Flags = Callable[[Parser], None]
+_Run = Callable[[argparse.Namespace], int]
+
+#: what to do -> (about it, its own flags, how)
+ACTIONS: dict[str, tuple[str, _Flags, _Run]] = {
+    "grid": ("run every combination of values and compare them", _grid_flags, _grid),
+    "search": ("look for the best values by the validation split", _no_flags, _search),
+}
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment in a file, or go on with it, and print what came of it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0].startswith("-"):
+        parser = Parser(
+            "experiment",
+            description="Run an experiment that a YAML file describes; the same command goes on.",
+            epilog="actions:\n"
+            + "\n".join(f"  {name:<10} {about}" for name, (about, _, _) in ACTIONS.items())
+            + "\n\n'compact-vit experiment ACTION --help' tells more.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            usage="compact-vit experiment ACTION FILE [options]",
+        )
+        parser.parse_args(words)
+        parser.print_help()
+        return 0
+    if words[0] not in ACTIONS:
+        raise unknown("action", words[0], ACTIONS)
+    about, add_flags, run = ACTIONS[words[0]]
+    parser = Parser(f"experiment {words[0]}", description=f"{about.capitalize()}.")
+    _common_flags(parser)
+    add_flags(parser)
+    return run(parser.parse_args(words[1:]))
+
+
+def _common_flags(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the experiment, in YAML")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where to write (default: runs/ and the file's name)"
+    )
+    parser.add_argument(
+        "--cores", type=_count, metavar="N", help="to compute on (default: the machine's)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        default=1,
+        help="runs at once, which share the cores (default: 1)",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        type=_pair,
+        action="extend",
+        metavar="FIELD=VALUE",
+        default=[],
+        help="in place of what the file says under train: epochs=3 dataset=folder",
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="the same as --set dataset=NAME")
+    parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields as the command line sets them."""
+    pairs = [*args.set]
+    pairs += [("dataset", args.dataset)] if args.dataset is not None else []
+    pairs += [("data_dir", args.data_dir)] if args.data_dir is not None else []
+    given: dict[str, Any] = {}
+    for field, value in pairs:
+        check_field(field, "--set")
+        if field in given:
+            raise UsageError(f"{field} is set twice: {given[field]!r:.40} and {value!r:.40}")
+        given[field] = located(field, value, Path())
+    return given
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    field, equals, value = text.partition("=")
+    if not field or not equals or not value:
+        raise argparse.ArgumentTypeError(f"wanted FIELD=VALUE, such as epochs=3, got {text!r}")
+    return field, read_word(value)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to 1024, got {text!r}")
+    return int(text)

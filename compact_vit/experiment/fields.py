@@ -1,0 +1,76 @@
+"""Fields of a training as experiments write them: flat, what a model takes besides with a dot."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError, unknown
+from ..train.config import TrainConfig
+
+#: Before the name of an option that only some models have: ``model_options.widths``.
+DOTTED = "model_options."
+
+FIELDS = tuple(entry.name for entry in dataclasses.fields(TrainConfig))
+
+#: Fields whose values are paths, which are meant from where they were written.
+_PATHS = ("data_dir", "init_from", "teacher")
+
+
+def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    """``values`` by field, a mapping of model options one by one; paths are those in ``folder``.
+
+    ``where`` says in a ``UsageError`` for an unknown field whose they are.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        check_field(name, where)
+        if name == DOTTED[:-1]:
+            if not isinstance(value, dict):
+                raise UsageError(f"{where}: {name} must be names with values, got {value!r:.40}")
+            entries = {f"{DOTTED}{option}": v for option, v in value.items()}
+        else:
+            entries = {name: located(name, value, folder)}
+        for field in entries:
+            if field in found:
+                raise UsageError(f"{where}: {field} is given twice")
+        found |= entries
+    return found
+
+
+def check_field(name: str, where: str) -> None:
+    """Refuse a ``name`` that is no field of a training."""
+    if name not in FIELDS and not (name.startswith(DOTTED) and name != DOTTED):
+        raise UsageError(f"{where}: {unknown('field of a training', name, FIELDS)}")
+
+
+def located(name: str, value: Any, folder: Path) -> Any:
+    """``value``, made absolute if ``name`` is a path's."""
+    is_path = name in _PATHS and isinstance(value, str) and value != ""
+    if not is_path or value.startswith("timm/"):  # a model that teaches, by its name
+        return value
+    return os.path.abspath(folder / os.path.expanduser(value))
+
+
+def configured(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of flat ``values``; ``UsageError`` for what cannot run."""
+    options = {k.removeprefix(DOTTED): v for k, v in values.items() if k.startswith(DOTTED)}
+    whole = {k: v for k, v in values.items() if not k.startswith(DOTTED)}
+    return TrainConfig(**whole | ({"model_options": options} if options else {}))
+
+
+def value_of(config: TrainConfig, field: str) -> Any:
+    """What ``field`` is in ``config``; None for an option that its model was not given."""
+    if field.startswith(DOTTED):
+        return config.model_options.get(field.removeprefix(DOTTED))
+    return getattr(config, field)
+
+
+def shown(value: Any) -> str:
+    """``value`` in a table or a name: ``0.1``, ``cct_2_3x2``, ``512-256``."""
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(shown, value))
+    return str(value)

@@ -1,0 +1,250 @@
+"""A grid, run: what is finished is left alone, what is not goes on, and all of it is compared."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import Stopped
+from ..tables import comma_separated, render, write_text
+from ..train.progress import duration
+from .child import REFUSED
+from .fields import shown
+from .plan import (
+    EXPERIMENT,
+    FAILED,
+    MEANS,
+    PAGE,
+    PICTURE,
+    RESULTS,
+    TABLE,
+    Experiment,
+    Planned,
+    plan_runs,
+)
+from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
+from .record import NOTHING, comparable, read_json, row_of, state_of, write_json
+from .table import mean_columns, mean_notes, means, notes, run_columns
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """What a grid came to."""
+
+    output: Path
+    rows: list[dict[str, Any]]
+    """One a run: ``name``, the values varied, ``state``, the figures, ``error``."""
+    means: list[dict[str, Any]]
+    """Over the seeds, if they vary."""
+
+    @property
+    def failed(self) -> int:
+        """Runs that did not finish."""
+        return sum(row["state"] != "finished" for row in self.rows)
+
+
+def run_grid(
+    experiment: Experiment,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    cores: int | None = None,
+    workers: int = 1,
+    retry: bool = False,
+    quiet: bool = False,
+) -> GridResult:
+    """Run all of ``experiment``'s grid that is not finished in ``output``, and compare the whole.
+
+    By default ``output`` is a folder under ``runs/`` with the file's name. ``workers`` runs are at
+    work at once, on ``cores // workers`` threads each. A run that cannot be, as its loss is not
+    finite, is recorded with the reason and not tried again without ``retry``; one that was killed
+    goes on in the next call. Raises ``UsageError``, before anything is written, for whatever is
+    wrong with any run, and ``Stopped``, every run saved, on SIGTERM and SIGINT.
+    """
+    runs = plan_runs(experiment)
+    threads = threads_each(cores, workers)
+    folder = prepare_output(experiment.path, output)
+    grid = _Grid.look(experiment, runs, folder, retry)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder) as lock:
+        grid = _Grid.look(experiment, runs, folder, retry)  # as it is now that nobody works there
+        grid.begin()
+        progress = _Progress(grid, quiet)
+        progress.begin(workers, threads)
+        jobs = [grid.job(run, threads) for run in runs if grid.states[run.name] in _TO_DO]
+        try:
+            run_all(jobs, workers, threads, progress.heard, lock)
+        except Stopped as stop:
+            grid.write()
+            done = sum(state == "finished" for state in grid.states.values())
+            raise Stopped(
+                f"{stop}, {done} of {len(runs)} runs finished and the others saved: go on with the "
+                "same command",
+                stop.status,
+            ) from None
+        return grid.finish()
+
+
+_TO_DO = ("new", "unfinished")
+
+
+@dataclass
+class _Grid:
+    """The runs, their folder, and what each has come to so far."""
+
+    experiment: Experiment
+    runs: Sequence[Planned]
+    folder: Path
+    states: dict[str, str]
+    """``new``, ``unfinished``, ``finished`` or ``failed`` by name."""
+    failures: dict[str, dict[str, Any]]
+    """By name, the ``error`` and the ``config`` of runs that cannot be."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """By name, why a run has not finished."""
+
+    @classmethod
+    def look(
+        cls, experiment: Experiment, runs: Sequence[Planned], folder: Path, retry: bool
+    ) -> _Grid:
+        """What is there in ``folder``; ``UsageError`` if it is another experiment's."""
+        path = folder / FAILED
+        failures = read_json(path) if path.exists() else {}
+        states = {run.name: state_of(folder / run.name, run.config) for run in runs}
+        grid = cls(experiment, runs, folder, states, failures)
+        for run in runs:
+            known = failures.get(run.name)
+            if states[run.name] == "finished" or known is None:
+                continue
+            if not retry and known.get("config") == comparable(run.config):
+                states[run.name], grid.errors[run.name] = "failed", str(known.get("error"))
+        return grid
+
+    def job(self, run: Planned, threads: int) -> Job:
+        told = {
+            "config": run.config.to_dict(),
+            "output": str(self.folder / run.name),
+            "threads": threads,
+        }
+        return Job(run.name, CHILD, told)
+
+    def begin(self) -> None:
+        """Write what is going to be done."""
+        whole = {
+            "file": str(self.experiment.path),
+            "runs": [
+                {"name": run.name, "varied": run.varied, "config": run.config.to_dict()}
+                for run in self.runs
+            ],
+        }
+        write_json(self.folder / EXPERIMENT, whole)
+
+    def heard(self, ended: Ended) -> None:
+        """Take down how a run ended."""
+        name = ended.name
+        self.errors.pop(name, None)
+        self.failures.pop(name, None)
+        if ended.status == 0:
+            self.states[name] = "finished"
+        else:
+            self.errors[name] = ended.reason
+            self.states[name] = "failed" if ended.status == REFUSED else "unfinished"
+        if ended.status == REFUSED:
+            config = next(run.config for run in self.runs if run.name == name)
+            self.failures[name] = {"error": ended.reason, "config": comparable(config)}
+        write_json(self.folder / FAILED, self.failures)
+        self.write()
+
+    def row(self, run: Planned) -> dict[str, Any]:
+        """What the table says of ``run``."""
+        state, folder = self.states[run.name], self.folder / run.name
+        figures = NOTHING
+        if state == "finished":
+            figures = row_of(folder, read_json(folder / "summary.json"))
+        error = None if state == "finished" else self.errors.get(run.name, "not begun")
+        return {"name": run.name, **run.varied, "state": state, **figures, "error": error}
+
+    def write(self) -> GridResult:
+        """Write the tables of what there is."""
+        fields = list(self.runs[0].varied)
+        rows = [self.row(run) for run in self.runs]
+        averaged = means(rows, fields)
+        write_json(self.folder / RESULTS, {"rows": rows, "means": averaged, "notes": notes(rows)})
+        write_text(self.folder / TABLE, comma_separated(list(map(_in_words, rows))))
+        write_text(self.folder / PAGE, told("markdown", rows, averaged, fields))
+        if averaged:
+            write_text(self.folder / MEANS, comma_separated(list(map(_in_words, averaged))))
+        return GridResult(self.folder, rows, averaged)
+
+    def finish(self) -> GridResult:
+        """Write the tables and draw the comparison."""
+        from ..plots import save_figure
+        from .drawn import draw
+
+        result = self.write()
+        finished = [run for run in self.runs if self.states[run.name] == "finished"]
+        if finished:
+            figure = draw(self.experiment, finished, self.folder, result.rows)
+            save_figure(figure, self.folder / PICTURE)
+        return result
+
+
+def told(
+    format: str,
+    rows: Sequence[Mapping[str, Any]],
+    averaged: Sequence[Mapping[str, Any]],
+    fields: Sequence[str],
+) -> str:
+    """The tables with what they cannot be read without, in one of ``tables.FORMATS``."""
+    text = render(format, run_columns(rows, fields), rows, {}, notes(rows))
+    if averaged:
+        columns = mean_columns(rows, fields)
+        text += "\n\n" + render(format, columns, averaged, {}, mean_notes())
+    return text
+
+
+def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose lists are words, for CSV."""
+    return {k: shown(v) if isinstance(v, (list, tuple)) else v for k, v in row.items()}
+
+
+class _Progress:
+    """A line on standard error for every run that ended, unless ``quiet``."""
+
+    def __init__(self, grid: _Grid, quiet: bool) -> None:
+        self.grid, self.quiet = grid, quiet
+        self.started, self.ended = time.perf_counter(), 0
+        self.to_do = sum(state in _TO_DO for state in grid.states.values())
+
+    def begin(self, workers: int, threads: int) -> None:
+        counts = Counter(self.grid.states.values())
+        states = ", ".join(f"{counts[state]} {state}" for state in counts)
+        self._say(
+            f"{len(self.grid.runs)} runs ({states}), {workers} at once with {threads} "
+            f"thread{'s' * (threads > 1)} each; writing to {self.grid.folder}"
+        )
+
+    def heard(self, ended: Ended) -> None:
+        self.grid.heard(ended)
+        self.ended += 1
+        row = next(self.grid.row(run) for run in self.grid.runs if run.name == ended.name)
+        if row["error"] is None:
+            text = f"lowest {row['watched']} loss {row['lowest_loss']:.4f}"
+            if row["accuracy"] is not None:
+                text = f"{row['accuracy']:.2f}% {row['split']} accuracy"
+            text += f", {duration(row['seconds'])}"
+        else:
+            text = f"{row['state']}: {row['error']}"
+        line, left = f"[{self.ended}/{self.to_do}] {ended.name}: {text}", self.to_do - self.ended
+        if left:
+            spent = time.perf_counter() - self.started
+            line += f"; about {duration(spent / self.ended * left)} left"
+        self._say(line)
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)

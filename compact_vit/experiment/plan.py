@@ -1,0 +1,180 @@
+"""From an experiment's file to its runs: every combination, named and checked before any work."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..train.config import TrainConfig
+from .fields import DOTTED, check_field, configured, flat, located, shown, value_of
+from .names import default_template, fields_of, name_by
+from .reading import Section, read_yaml
+from .space import SEARCHED, Search, read_search
+
+#: More runs than this are a mistake.
+MOST_RUNS = 10_000
+
+AXES = ("linear", "log-log")
+
+#: What an experiment leaves beside the folders of its runs.
+EXPERIMENT, RESULTS, FAILED = "experiment.json", "results.json", "failed.json"
+TABLE, MEANS, PAGE, PICTURE = "table.csv", "means.csv", "table.md", "comparison.png"
+_TAKEN = {EXPERIMENT, RESULTS, FAILED, TABLE, MEANS, PAGE, PICTURE}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment's file says; values by field, model options as ``model_options.NAME``."""
+
+    path: Path
+    name: str | None
+    train: dict[str, Any]
+    """What all runs share."""
+    grid: dict[str, list[Any]]
+    """Values of which every combination is a run."""
+    cases: list[dict[str, Any]]
+    """Values that go together, each case with the whole grid."""
+    axes: str
+    search: Search | None
+
+    @property
+    def varied(self) -> list[str]:
+        """The fields that the grid and its cases name."""
+        return [*dict.fromkeys(itertools.chain(*self.cases)), *self.grid]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run to be."""
+
+    name: str
+    config: TrainConfig
+    varied: dict[str, Any]
+    """The values of all fields that vary over the experiment, in their order."""
+
+
+def read_experiment(
+    path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None
+) -> Experiment:
+    """The experiment in the YAML file ``path``, ``overrides`` in place of what it says of fields.
+
+    Paths in the file are meant from its folder. Raises ``UsageError`` with the file and the key
+    for whatever is none of an experiment's.
+    """
+    path = Path(path)
+    whole = Section(path, "", read_yaml(path))
+    whole.only("key", ("name", "train", "grid", "cases", "picture", *SEARCHED))
+    name = whole.values.get("name")
+    if name is not None and not (isinstance(name, str) and name):
+        raise whole.wrong("name", f"must be a template such as '{{model}}', got {name!r:.40}")
+    picture = Section(path, "picture", whole.values.get("picture", {}))
+    picture.only("key", ("axes",))
+    train = Section(path, "train", whole.values.get("train", {}))
+    grid, cases = _grid(path, whole), _cases(path, whole)
+    search = read_search(path, whole)
+    shared = flat(train.values, f"'{path}': train", path.parent) | dict(overrides or {})
+    for field in (*grid, *itertools.chain(*cases)):
+        if field in shared:
+            where = "on the command line" if field in (overrides or {}) else "in train"
+            raise UsageError(f"'{path}': {field} is varied, and must not be fixed {where}")
+    for field in grid:
+        if any(field in case for case in cases):
+            raise UsageError(f"'{path}': {field} is in grid and in cases: leave it in one")
+    return Experiment(path, name, shared, grid, cases, picture.choice("axes", AXES), search)
+
+
+def _grid(path: Path, whole: Section) -> dict[str, list[Any]]:
+    section = Section(path, "grid", whole.values.get("grid", {}))
+    for field in section.values:
+        check_field(field, f"'{path}': grid")
+        section.listed(field)
+        if field == DOTTED[:-1]:
+            raise section.wrong(field, "must be options one by one, such as model_options.widths")
+    return {
+        field: [located(field, value, path.parent) for value in values]
+        for field, values in section.values.items()
+    }
+
+
+def _cases(path: Path, whole: Section) -> list[dict[str, Any]]:
+    if "cases" not in whole.values:
+        return []
+    cases = []
+    for number, case in enumerate(whole.listed("cases"), 1):
+        section = Section(path, f"cases[{number}]", case)
+        if not section.values:
+            raise section.wrong("", "must hold at least one field, got none")
+        cases.append(flat(section.values, f"'{path}': {section.name}", path.parent))
+    return cases
+
+
+def plan_runs(experiment: Experiment) -> list[Planned]:
+    """Every run of the grid, in the order of the file, the last field changing fastest.
+
+    Raises ``UsageError`` for the first combination that cannot run, and for names that clash.
+    """
+    path, grid, cases = experiment.path, experiment.grid, experiment.cases or [{}]
+    varied = experiment.varied
+    if not varied:
+        raise UsageError(f"'{path}' varies nothing: it has neither a grid nor cases")
+    count = len(cases) * math.prod(map(len, grid.values()))
+    if count > MOST_RUNS:
+        raise UsageError(f"'{path}': at most {MOST_RUNS:,} runs, got {count:,} combinations")
+    template = experiment.name or default_template(varied)
+    try:
+        fields_of(template)
+    except UsageError as error:
+        raise UsageError(f"'{path}': name {error}") from None
+    runs: list[Planned] = []
+    for case in cases:
+        for values in itertools.product(*grid.values()):
+            given = case | dict(zip(grid, values, strict=True))
+            runs.append(_planned(experiment, template, varied, given))
+    _check_names(path, template, runs)
+    return runs
+
+
+def _planned(
+    experiment: Experiment, template: str, varied: list[str], given: dict[str, Any]
+) -> Planned:
+    """The run of the values ``given`` in one combination."""
+    which = ", ".join(f"{field} {shown(value):.40}" for field, value in given.items())
+    try:
+        config = configured(experiment.train | given)
+    except UsageError as error:
+        raise UsageError(f"'{experiment.path}', with {which}: {error}") from None
+    if config.dataset == "folder" and not os.path.isdir(config.data_dir or ""):
+        raise UsageError(
+            f"'{experiment.path}': data_dir must be a folder that is there, got "
+            f"'{config.data_dir}': give yours with --data-dir"
+        )
+    try:
+        name = name_by(template, lambda field: value_of(config, field))
+    except UsageError as error:
+        raise UsageError(f"'{experiment.path}': name {error} (with {which})") from None
+    return Planned(name, config, {field: value_of(config, field) for field in varied})
+
+
+def _check_names(path: Path, template: str, runs: list[Planned]) -> None:
+    """Refuse names that are not told apart, by any file system."""
+    seen: dict[str, Planned] = {}
+    for run in runs:
+        key = run.name.casefold()
+        if key in _TAKEN:
+            raise UsageError(f"'{path}': name must not give '{run.name}', a file of the results")
+        if key in seen:
+            first, second = (
+                ", ".join(f"{field} {shown(value):.40}" for field, value in twin.varied.items())
+                for twin in (seen[key], run)
+            )
+            raise UsageError(
+                f"'{path}': name {template!r:.80} gives '{run.name}' to two runs: {first}; "
+                f"and {second}"
+            )
+        seen[key] = run

@@ -1,0 +1,255 @@
+"""A search by Optuna: trials picked by the validation split, the test set looked at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import Stopped, UsageError
+from ..tables import Column, comma_separated, render, write_text
+from ..train.config import TrainConfig
+from .fields import configured, shown
+from .plan import EXPERIMENT, PAGE, TABLE, Experiment
+from .pool import alone_in, prepare_output, run_all, threads_each
+from .record import read_json, write_json
+from .space import Choice, Search
+from .table import field_columns
+from .trial import JOURNAL, import_optuna, mend
+from .trials import Trials, run_name
+
+BEST, SEARCH_PICTURE = "best.json", "search.png"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search came to."""
+
+    output: Path
+    rows: list[dict[str, Any]]
+    """One a trial: its number, its state, its values, ``val_accuracy``, ``seconds``, ``error``."""
+    best: dict[str, Any] | None
+    """The content of ``best.json``; None as long as trials are unfinished."""
+
+    @property
+    def failed(self) -> int:
+        """Trials that neither finished nor were pruned."""
+        return sum(row["state"] in ("failed", "unfinished") for row in self.rows)
+
+
+def run_search(
+    experiment: Experiment,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    cores: int | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+) -> SearchResult:
+    """Go on with ``experiment``'s search in ``output`` until all its trials have ended.
+
+    A trial's value is the highest validation accuracy of its epochs, percent; ``pruner`` ends one
+    that is below the others' median. The best one is tested at the end. ``output``, ``cores`` and
+    ``workers`` are as in ``run_grid``. The same file on one worker gives the same trials, also
+    where a search was stopped or killed and called again: a trial under way goes on in its folder.
+    Raises ``UsageError``, before anything is written, for what cannot be searched, and ``Stopped``,
+    every trial saved, on SIGTERM and SIGINT.
+    """
+    search = experiment.search
+    if search is None:
+        raise UsageError(f"'{experiment.path}' has no search: give what it is to look through")
+    shared = _check(experiment, search)
+    import_optuna()
+    threads = threads_each(cores, workers)
+    folder, described = prepare_output(experiment.path, output), _described(experiment, search)
+    _check_same(folder, described)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder) as lock:
+        _check_same(folder, described)  # as it is now that nobody works there
+        mend(folder)
+        write_json(folder / EXPERIMENT, described)
+
+        def heard(number: int, row: Mapping[str, Any]) -> None:
+            _write(folder, trials.rows(), search, None)
+            if not quiet:
+                print(_line(number, row, search), file=sys.stderr, flush=True)
+
+        trials = Trials(search, shared, folder, threads, workers, heard)
+        if not quiet:
+            begun = f"{len(trials.rows())} of {search.trials} trials begun"
+            print(f"{begun}; writing to {folder}", file=sys.stderr, flush=True)
+        try:
+            run_all(trials.jobs(), workers, threads, trials.heard, lock)
+        except Stopped as stop:
+            done = sum(row["state"] != "unfinished" for row in trials.rows())
+            raise Stopped(
+                f"{stop}, {done} of {search.trials} trials ended and the others saved: go on with "
+                "the same command",
+                stop.status,
+            ) from None
+        return _finish(folder, trials.rows(), search)
+
+
+def _line(number: int, row: Mapping[str, Any], search: Search) -> str:
+    """What is said of a trial that ended."""
+    figure = "" if row["val_accuracy"] is None else f", {row['val_accuracy']:.2f}% val accuracy"
+    error = f": {row['error']}" if row["error"] else ""
+    return f"[{number + 1}/{search.trials}] {row['state']}{figure}{error}"
+
+
+def _check(experiment: Experiment, search: Search) -> dict[str, Any]:
+    """What all trials share; ``UsageError`` for what cannot be searched.
+
+    Every end and every value of the space is tried out, the other fields at their first.
+    """
+    path = experiment.path
+    for field in ("report_on", *search.space):
+        if field in experiment.train:
+            why = "a search reports on val" if field == "report_on" else "it is searched"
+            raise UsageError(f"'{path}': {field} must not be in train or set: {why}")
+    shared = experiment.train | {"report_on": "val"}
+    ends = {
+        field: span.values if isinstance(span, Choice) else (span.low, span.high)
+        for field, span in search.space.items()
+    }
+    first = {field: values[0] for field, values in ends.items()}
+    for field, values in ends.items():
+        for value in values:
+            try:
+                config = configured(shared | first | {field: value})
+            except UsageError as error:
+                where = f"with {field} {shown(value):.40}"
+                raise UsageError(f"'{path}', {where}: {error}") from None
+            _check_split(path, config)
+    return shared
+
+
+def _check_split(path: Path, config: TrainConfig) -> None:
+    """Refuse what has no validation split, or no accuracy on it."""
+    if config.overfit or config.objective != "classify":
+        raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
+    if config.dataset != "folder":  # or the configuration would have been refused
+        return
+    folder = Path(config.data_dir or "")
+    if not folder.is_dir():
+        raise UsageError(
+            f"'{path}': data_dir must be a folder that is there, got '{folder}': give yours with "
+            "--data-dir"
+        )
+    if (folder / "val").is_dir() == (config.val_fraction > 0):
+        raise UsageError(
+            f"'{path}': a search needs one validation split, the folder val/ in '{folder}' or a "
+            f"val_fraction such as 0.1, got val_fraction {config.val_fraction:g}"
+        )
+
+
+def _described(experiment: Experiment, search: Search) -> dict[str, Any]:
+    """What is written of the search, as JSON brings it back."""
+    whole = {
+        "file": str(experiment.path),
+        "train": experiment.train,
+        "search": dataclasses.asdict(search),
+    }
+    return json.loads(json.dumps(whole))
+
+
+def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
+    """Refuse to go on with another search than the one in ``folder``; it may have more trials."""
+    if not (folder / JOURNAL).exists():
+        return
+    before = read_json(folder / EXPERIMENT)
+    for part in ("train", "search"):
+        was, now = before.get(part) or {}, described[part]
+        for key in was.keys() | now.keys():
+            if key != "trials" and was.get(key) != now.get(key):
+                raise UsageError(
+                    f"'{folder}' holds a search with another {key}: choose another --output, or "
+                    "delete it"
+                )
+
+
+def _finish(folder: Path, rows: list[dict[str, Any]], search: Search) -> SearchResult:
+    """Test the best trial if all have ended, write the tables, and draw the search."""
+    from ..plots import save_figure
+    from .search_drawn import draw_search
+
+    finished = [row for row in rows if row["state"] == "finished"]
+    best = None
+    if finished and all(row["state"] != "unfinished" for row in rows):
+        best = _tested(folder, max(finished, key=lambda row: row["val_accuracy"]), search)
+    if any(row["val_accuracy"] is not None for row in rows):
+        title = f"{folder.name}: {len(rows)} trials"
+        save_figure(draw_search(rows, search.space, title), folder / SEARCH_PICTURE)
+    _write(folder, rows, search, best)
+    return SearchResult(folder, rows, best)
+
+
+def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    """What ``best.json`` says of the trial of ``row``, which is tested unless it has been.
+
+    It lists all trials that were ever tested: with each the test set was looked at once more.
+    """
+    path, name = folder / BEST, run_name(row["trial"])
+    before = read_json(path) if path.exists() else {"tested": []}
+    if before.get("trial") == row["trial"]:
+        return before
+    from ..evaluate import evaluate_run
+
+    trained, evaluation = evaluate_run(folder / name)
+    best = {
+        "trial": row["trial"],
+        "run": name,
+        "values": {field: row[field] for field in search.space},
+        "epoch": trained.epoch,
+        "val_accuracy": row["val_accuracy"],
+        "val_n": read_json(folder / name / "summary.json")["best"]["n"],
+        "test_accuracy": evaluation.accuracy,
+        "test_loss": evaluation.loss,
+        "n": evaluation.n,
+        "tested": [*before["tested"], row["trial"]],
+        "config": trained.config.to_dict(),
+    }
+    write_json(path, best)
+    return read_json(path)
+
+
+def _write(
+    folder: Path, rows: Sequence[Mapping[str, Any]], search: Search, best: Mapping[str, Any] | None
+) -> None:
+    words = [{k: shown(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+    write_text(folder / TABLE, comma_separated(words))
+    write_text(folder / PAGE, told("markdown", rows, list(search.space), best))
+
+
+def told(
+    format: str,
+    rows: Sequence[Mapping[str, Any]],
+    fields: Sequence[str],
+    best: Mapping[str, Any] | None,
+) -> str:
+    """The table of the trials and the best one, in one of ``tables.FORMATS``."""
+    columns = [
+        Column("trial", "trial"),
+        Column("state", "state", text=True),
+        *field_columns(fields),
+        Column("val_accuracy", "highest\nval accuracy %", "{:.2f}".format),
+        Column("epoch", "epochs"),
+        Column("seconds", "seconds", "{:,.1f}".format),
+        Column("error", "why", text=True),
+    ]
+    notes = ["highest val accuracy: over the epochs; it is what trials are compared by"]
+    if best is None:
+        notes.append("the test set has not been looked at: trials are unfinished, or none finished")
+    else:
+        looks = len(best["tested"])
+        often = "once, at the end" if looks == 1 else f"{looks} times, each after more trials"
+        notes.append(
+            f"best: trial {best['trial']}, epoch {best['epoch']}: {best['val_accuracy']:.2f}% val "
+            f"accuracy, {best['test_accuracy']:.2f}% test accuracy on {best['n']:,} pictures; the "
+            f"test set was looked at {often}"
+        )
+    return render(format, columns, rows, {}, notes)

@@ -1,0 +1,133 @@
+"""The tables of a grid: a row a run, and means over seeds where they vary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..scoring import mean_and_spread
+from ..tables import Column
+from .fields import DOTTED, shown
+from .names import SPEAKING
+
+#: One row: what a run, or a group of seeds, came to.
+Rows = Sequence[Mapping[str, Any]]
+
+_percent = "{:.2f}".format
+_loss = "{:.4f}".format
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+
+
+def varying(rows: Rows, fields: Sequence[str]) -> list[str]:
+    """Those of ``fields`` that are not the same in all ``rows``."""
+    return [field for field in fields if len({repr(row[field]) for row in rows}) > 1]
+
+
+def field_columns(fields: Sequence[str]) -> list[Column]:
+    """A column for each field of a training."""
+    return [
+        Column(field, field.removeprefix(DOTTED), _brief, text=field in SPEAKING)
+        for field in fields
+    ]
+
+
+def run_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
+    """The columns of a row a run."""
+    split, watched = _said(rows, "split", "test"), _said(rows, "watched", "held-out")
+    return [
+        Column("name", "run", text=True),
+        *field_columns(varying(rows, fields)),
+        Column("parameters", "parameters", "{:,}".format),
+        Column("accuracy", f"{split} accuracy %,\nlast epoch", _percent),
+        Column("picked", f"{split} accuracy %,\nepoch picked on val", _percent),
+        Column("lowest_loss", f"lowest\n{watched} loss", _loss),
+        Column("highest_accuracy", f"highest\n{watched} accuracy %", _percent),
+        Column("score", "score", "{:,.2f}".format),
+        Column("seconds", "seconds", _seconds),
+        Column("error", "not finished", text=True),
+    ]
+
+
+def means(rows: Rows, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Means over the seeds of rows alike in all other ``fields``; nothing where no seeds vary.
+
+    With sample standard deviations, and the number of runs that finished and that did not.
+    """
+    if "seed" not in varying(rows, fields):
+        return []
+    others = [field for field in fields if field != "seed"]
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(repr([row[field] for field in others]), []).append(row)
+    return [_mean(group, others) for group in groups.values()]
+
+
+_AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "score", "seconds")
+
+
+def _mean(group: Rows, others: Sequence[str]) -> dict[str, Any]:
+    done = [row for row in group if row["state"] == "finished"]
+    mean: dict[str, Any] = {field: group[0][field] for field in others}
+    mean |= {"n": len(done), "missing": len(group) - len(done)}
+    mean["parameters"] = done[0]["parameters"] if done else None
+    for key in _AVERAGED:
+        values = [row[key] for row in done if row[key] is not None]
+        spread = mean_and_spread(values) if values else None
+        mean[key] = spread.mean if spread else None
+        mean[f"{key}_deviation"] = spread.deviation if spread else None
+    return mean
+
+
+def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
+    """The columns of ``means``; ``rows`` are those of the runs."""
+    split, watched = _said(rows, "split", "test"), _said(rows, "watched", "held-out")
+    figures = (
+        ("accuracy", f"{split} accuracy %,\nlast epoch", _percent),
+        ("picked", f"{split} accuracy %,\nepoch picked on val", _percent),
+        ("lowest_loss", f"lowest\n{watched} loss", _loss),
+        ("highest_accuracy", f"highest\n{watched} accuracy %", _percent),
+    )
+    return [
+        *field_columns([field for field in varying(rows, fields) if field != "seed"]),
+        Column("parameters", "parameters", "{:,}".format),
+        Column("n", "seeds"),
+        *(Column("missing", "missing") for _ in range(1) if any(r["error"] for r in rows)),
+        *(
+            column
+            for key, title, show in figures
+            for column in (Column(key, title, show), Column(f"{key}_deviation", "±", show))
+        ),
+        Column("seconds", "seconds", _seconds),
+    ]
+
+
+def notes(rows: Rows) -> list[str]:
+    """What the tables cannot be read without."""
+    watched = _said(rows, "watched", "held-out")
+    told = ["score: by the last epoch, its parameters counted without positions"]
+    if watched == "test":
+        told.append(
+            "highest test accuracy: over the epochs, which nobody could have picked without the "
+            "test set: a ceiling, no result"
+        )
+    if any(row["picked"] is not None for row in rows):
+        told.append("epoch picked on val: the one with the highest validation accuracy")
+    return told
+
+
+def mean_notes() -> list[str]:
+    """What the means cannot be read without."""
+    return ["means over seeds; ±: sample standard deviation; missing: runs that did not finish"]
+
+
+def _said(rows: Rows, key: str, otherwise: str) -> str:
+    """What ``key`` is in all rows that have it, or ``otherwise``."""
+    values = {row[key] for row in rows} - {None}
+    return values.pop() if len(values) == 1 else otherwise

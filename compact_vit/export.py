@@ -1,0 +1,204 @@
+"""``python -m compact_vit.export RUN --output FOLDER``: a finished run as weights to hand on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli import Parser, program
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .models.compact import CompactTransformer
+    from .train.config import TrainConfig
+    from .train.run import TrainedModel
+
+
+def export_run(
+    run: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    checkpoint: str | None = None,
+    dataset: str | None = None,
+    copy: str | None = None,
+    credit: str | None = None,
+    license: str | None = None,
+    data_dir: str | None = None,
+    test: bool = True,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Write the weights of the finished ``run`` and all that is known of them to ``output``.
+
+    ``half`` rounds them to float16. With ``test`` they are tested as they are written, on the full
+    test set; ``data_dir`` stands in where the data set has moved. ``dataset`` names the pictures
+    (the run's data set, a folder by its own name), ``copy`` says how they differ from the
+    originals, ``credit`` whose they are, ``license`` what the weights may be used for. Returns the
+    content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
+    or not of a compact transformer.
+    """
+    from .evaluate import data_name, evaluate_pictures, open_split
+    from .models.compact import CompactTransformer
+    from .models.saving import rounded
+    from .train.machine import pick_device
+    from .train.run import RunFolder, load_model
+
+    pick_device(device)  # a wrong name is said before the pictures are read
+    summary = RunFolder.open(run).read_json("summary.json")
+    if test:
+        trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
+    else:
+        trained, pictures = load_model(run, checkpoint), None
+    model = trained.model
+    if not isinstance(model, CompactTransformer):
+        raise UsageError(f"'{run}' must be of a compact transformer, got {trained.config.model}")
+    if half:
+        model.load_state_dict({k: rounded(v) for k, v in model.state_dict().items()})
+    dataset = dataset or data_name(trained.config)
+    model.pretrained_cfg |= {
+        "tag": dataset,
+        "description": f"{trained.config.model}, trained on {dataset}.",
+    }
+    if license:
+        model.pretrained_cfg["license"] = license
+    facts = {
+        "training": {
+            "dataset": dataset,
+            "copy": copy,
+            "credit": credit,
+            **_training(trained, summary),
+        },
+        "size": _size(model),
+    }
+    if pictures is not None:
+        evaluation = evaluate_pictures(trained, pictures, device)
+        facts["results"] = {"split": "test", "n": evaluation.n, **evaluation.figures()}
+        facts["size"]["score"] = _score(evaluation.accuracy, facts["size"])
+    return model.save_pretrained(output, half=half, facts=facts)
+
+
+def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """How the weights came about."""
+    config = trained.config
+    taken = ("train_pictures", "seconds", "hardware", "versions")
+    return {
+        "recipe": config.recipe,
+        "epochs": config.epochs,
+        "epoch": trained.epoch,
+        "seed": config.seed,
+        "command": command_of(config),
+        **{name: summary[name] for name in taken if name in summary},
+    }
+
+
+def _size(model: CompactTransformer) -> dict[str, Any]:
+    from .report import summarize
+
+    size = summarize(model, (model.in_chans, *model.config.height_width))
+    counted = ("parameters", "parameters_without_positions", "macs")
+    return {name: getattr(size, name) for name in counted}
+
+
+def _score(accuracy: float, size: Mapping[str, int]) -> dict[str, float]:
+    from .scoring import size_accuracy_score
+    from .train.summary import SCORE_FLOOR
+
+    parameters = size["parameters_without_positions"]
+    value = size_accuracy_score(accuracy, parameters, SCORE_FLOOR, known_percent=True)
+    return {"value": value, "floor": SCORE_FLOOR}
+
+
+def command_of(config: TrainConfig) -> str:
+    """The command that trains by ``config``, its data in ``PICTURES`` and other runs in ``RUN``."""
+    from .train.config import TrainConfig
+
+    named = {name: getattr(config, name) for name in ("dataset", "recipe", "model")}
+    plain = TrainConfig(**named, data_dir=config.data_dir)
+    words = ["python", "-m", "compact_vit.train"]
+    for name in [*named, *(entry.name for entry in dataclasses.fields(config))]:
+        value = getattr(config, name)
+        flag = f"--{name.replace('_', '-')}"
+        if flag in words or f"--no-{flag[2:]}" in words or value is None:
+            continue
+        if name == "data_dir":
+            words += [flag, "PICTURES"]
+        elif name in named or value != getattr(plain, name):
+            words += _words(flag, value)
+    return shlex.join(words)
+
+
+def _words(flag: str, value: Any) -> list[str]:
+    """A flag of training and its value, as they are typed."""
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, dict):
+        return [flag, *(f"{name}={_typed(inside, ',')}" for name, inside in value.items())]
+    if flag == "--init-from" or (flag == "--teacher" and not value.startswith("timm/")):
+        return [flag, "RUN"]
+    return [flag, _typed(value, "x" if flag == "--img-size" else ",")]
+
+
+def _typed(value: Any, between: str) -> str:
+    """A value as it is typed, the parts of a tuple with something ``between`` them."""
+    if isinstance(value, (tuple, list)):
+        return between.join(_typed(part, between) for part in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "export",
+        description="Write a finished run's weights as safetensors, with config.json and a card.",
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", help="the folder that training wrote")
+    add("--output", metavar="FOLDER", help="where to write")
+    add("--half", action="store_true", help="round the weights to half precision")
+    add("--checkpoint", metavar="NAME", help="last or best, as in evaluate")
+    add("--dataset", metavar="NAME", help="what the pictures are called (default: as in the run)")
+    add("--copy", metavar="TEXT", help='how they differ from the originals: "JPEG, quality 75"')
+    add("--credit", metavar="TEXT", help="whose pictures they are")
+    add("--license", metavar="NAME", help="what the weights may be used for, such as mit")
+    add("--data-dir", metavar="FOLDER", help="where the data set is now")
+    add("--no-test", action="store_true", help="leave the accuracy out, where the data is not here")
+    add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
+    add("--json", action="store_true", help="print config.json")
+    return parser
+
+
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the folder, and say what is in it."""
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    if given["output"] is None:  # after any unknown argument has been named
+        parser.error("the following arguments are required: --output")
+    as_json, test = given.pop("json"), not given.pop("no_test")
+    card = export_run(**given, test=test)
+    print(json.dumps(card, indent=2) if as_json else _told(card, Path(given["output"])))
+    return 0
+
+
+def _told(card: Mapping[str, Any], output: Path) -> str:
+    results, size = card.get("results"), card["size"]
+    megabytes = (output / "model.safetensors").stat().st_size / 1e6
+    lines = [
+        f"{card['architecture']}, {size['parameters']:,} parameters in {card['dtype']}, "
+        f"{megabytes:.2f} MB"
+    ]
+    if results is not None:
+        lines.append(
+            f"{results['accuracy']:.2f}% of {results['n']:,} test pictures, "
+            f"score {size['score']['value']:.3f}"
+        )
+    return "\n".join([*lines, f"everything is in {output}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The model card of a folder of weights: what ``config.json`` says, for people and for the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(card: Mapping[str, Any], name: str) -> str:
+    """``README.md`` of the weights ``name``: the hub's header, the facts, how to use them."""
+    import yaml
+
+    known = card["pretrained_cfg"]
+    rows = [
+        ("model", f"`{card['architecture']}`"),
+        ("parameters", _parameters(card.get("size", {}))),
+        ("test accuracy", _accuracy(card.get("results"))),
+        ("score", _score(card.get("size", {}))),
+        *_training(card.get("training", {})),
+        ("input", _input(known)),
+        ("classes", ", ".join(known.get("label_names", ())) or str(card["num_classes"])),
+        ("stored in", card["dtype"]),
+        ("SHA-256 of the tensors", f"`{card['sha256']}`"),
+        ("licence of the weights", known.get("license", "").upper()),
+    ]
+    table = [f"| {title} | {_cell(value)} |" for title, value in rows if value]
+    header = yaml.safe_dump(_header(card, name), sort_keys=False, allow_unicode=True)
+    about = known.get("description") or "A compact vision transformer (arXiv 2104.05704)."
+    return "\n".join(
+        [
+            f"---\n{header}---\n\n# {name}\n\n{about}\n",
+            "| | |\n| --- | --- |",
+            *table,
+            "\n```python\nfrom compact_vit import CompactTransformer\n",
+            f'model = CompactTransformer.from_pretrained("{name}")  # this folder',
+            "logits = model(model.transforms()(picture).unsqueeze(0))\n```\n",
+        ]
+    )
+
+
+def _header(card: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the hub reads of a card."""
+    training, results = card.get("training", {}), card.get("results")
+    header: dict[str, Any] = {
+        "license": card["pretrained_cfg"].get("license", "other"),
+        "library_name": "compact_vit",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "compact-transformer"],
+    }
+    if "dataset" in training:
+        header["datasets"] = [training["dataset"]]
+    if results is not None and "dataset" in training:
+        metric = {"type": "accuracy", "value": results["accuracy"]}
+        tested = {
+            "task": {"type": "image-classification"},
+            "dataset": {
+                "name": training["dataset"],
+                "type": training["dataset"],
+                "split": results["split"],
+            },
+            "metrics": [metric],
+        }
+        header["model-index"] = [{"name": name, "results": [tested]}]
+    return header
+
+
+def _parameters(size: Mapping[str, Any]) -> str:
+    if not size:
+        return ""
+    return f"{size['parameters']:,} ({size['parameters_without_positions']:,} without positions)"
+
+
+def _accuracy(results: Mapping[str, Any] | None) -> str:
+    if results is None:
+        return ""
+    return (
+        f"{results['accuracy']:.2f}% of {results['n']:,} {results['split']} pictures, "
+        f"with the weights as they are stored here"
+    )
+
+
+def _score(size: Mapping[str, Any]) -> str:
+    if "score" not in size:
+        return ""
+    score = size["score"]
+    return (
+        f"{score['value']:.1f} = 100 x points above {score['floor']:g}% / million parameters "
+        "without positions"
+    )
+
+
+def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows that say how the weights came about."""
+    if not training:
+        return []
+    copy, credit = training.get("copy"), training.get("credit")
+    machine = ", ".join(
+        part for part in (training.get("hardware"), _minutes(training.get("seconds"))) if part
+    )
+    return [
+        ("trained on", ", ".join(part for part in (training.get("dataset"), copy) if part)),
+        ("pictures by", credit or ""),
+        ("recipe", _recipe(training)),
+        ("command", f"`{training['command']}`" if "command" in training else ""),
+        ("on", machine),
+        ("with", ", ".join(f"{k} {v}" for k, v in training.get("versions", {}).items())),
+    ]
+
+
+def _recipe(training: Mapping[str, Any]) -> str:
+    if "recipe" not in training:
+        return ""
+    return (
+        f"{training['recipe']}, {training['epochs']} epochs, seed {training['seed']}; "
+        f"these are of epoch {training['epoch']}"
+    )
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.0f} min"
+
+
+def _input(known: Mapping[str, Any]) -> str:
+    channels, height, width = known["input_size"]
+    told = f"{height}x{width} pixels, {'gray' if channels == 1 else f'{channels} channels'}"
+    if "mean" not in known:
+        return told
+    mean, std = (", ".join(f"{v:.4f}" for v in known[key]) for key in ("mean", "std"))
+    return (
+        f"{told}; {known['interpolation']} to cover, {known['crop_mode']} crop "
+        f"({known['crop_pct']:g}); mean {mean}, std {std}"
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("\n", " ").replace("|", "\\|")

@@ -1,0 +1,109 @@
+"""A model written with all there is to know of it: weights, ``config.json``, a model card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import UsageError
+from ..files import write_whole
+from .card import model_card
+from .compact import CompactTransformer
+from .config import ModelConfig, config_from_name
+from .preprocessing import pretrained_cfg
+from .pretrained import CARD, WEIGHTS, difference, digest, read_card
+
+#: What a name says of a model; the other fields are options.
+_OF_NAME = (
+    "family", "depth", "num_heads", "mlp_ratio", "embed_dim", "kernel_size", "num_convs"
+)  # fmt: skip
+
+
+def save_pretrained(
+    model: CompactTransformer,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write ``model.safetensors``, ``config.json`` and ``README.md`` to ``folder``.
+
+    What ``model.pretrained_cfg`` says of its input and its classes goes with it, and ``facts``
+    beside: ``training``, ``results`` and ``size``, as ``compact_vit.export`` has them. ``half``
+    rounds the weights to float16. Returns the content of ``config.json``. Raises ``UsageError``
+    for a folder that holds something else.
+    """
+    from safetensors.torch import save
+
+    path = Path(folder)
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+    if (path / CARD).exists():
+        read_card(path)  # the folder of a run has another
+    config = dataclasses.replace(model.config, num_classes=model.num_classes)
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    differing = difference(state, config)
+    if differing is not None:
+        raise UsageError(
+            f"the model is not what its configuration describes ({differing} differs): "
+            "save its state_dict with torch.save"
+        )
+    if half:
+        state = {name: rounded(tensor) for name, tensor in state.items()}
+    card = {
+        "architecture": _architecture(config),
+        "num_classes": config.num_classes,
+        "num_features": config.embed_dim,
+        "model_args": dataclasses.asdict(config),
+        "pretrained_cfg": _known(model, config),
+        **(facts or {}),
+        "dtype": "float16" if half else str(next(iter(state.values())).dtype).split(".")[-1],
+        "sha256": digest(state),
+    }
+    text, about = json.dumps(card, indent=2), model_card(card, path.name)
+    path.mkdir(parents=True, exist_ok=True)
+    write_whole(path / WEIGHTS, save(state))
+    write_whole(path / CARD, f"{text}\n".encode())
+    write_whole(path / "README.md", about.encode())
+    return json.loads(text)
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    """``tensor`` in float16; ``UsageError`` where that is too small for its values."""
+    half = tensor.half()
+    if not bool((half.isfinite() == tensor.isfinite()).all()):
+        raise UsageError("the weights are too large for half precision: save them without half")
+    return half
+
+
+def _known(model: CompactTransformer, config: ModelConfig) -> dict[str, Any]:
+    """What ``model.pretrained_cfg`` says, as far as it is still true of the model."""
+    said = model.pretrained_cfg
+    mean, std, names = (said.get(key) for key in ("mean", "std", "label_names"))
+    if mean is not None and std is not None:
+        prepared = model.transforms()  # for as many channels as the model has
+        mean, std = prepared.mean, prepared.std
+    if names is not None and len(names) != config.num_classes:
+        names = None
+    kept = ("tag", "license", "description", "origin_url", "interpolation", "crop_pct", "crop_mode")
+    own = pretrained_cfg(config, mean, std, names)
+    return own | {key: said[key] for key in kept if key in said}
+
+
+def _architecture(config: ModelConfig) -> str:
+    """The name of ``config``, or of its class where no name describes it."""
+    name = f"{config.family}_{config.depth}_{config.kernel_size}"
+    name += f"x{config.num_convs}" if config.num_convs else ""
+    try:
+        named = config_from_name(name)
+    except UsageError:
+        return "CompactTransformer"
+    same = all(getattr(named, field) == getattr(config, field) for field in _OF_NAME)
+    return name if same else "CompactTransformer"

@@ -1,0 +1,147 @@
+"""``benchmarks/accuracy.py`` and ``check_weights.py``: what they train, measure and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compact_vit.data.pictures import DataSplits, Pictures
+from compact_vit.models import CompactTransformer, create_model, pretrained
+from compact_vit.train.config import TrainConfig
+
+
+def words(folder: Path, output: Path) -> list[str]:
+    text = f"--dataset folder --data-dir {folder} --epochs 1 --batch-size 12 --img-size 16"
+    text += f" --device cpu --cores 1 --quiet --output {output} --rows cct_2_3x2"
+    return [*text.split(), "--copy", "noise in three colours"]
+
+
+def cells(text: str) -> list[dict[str, str]]:
+    """The rows of the first table in Markdown."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+
+
+def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    accuracy, output = script("accuracy"), tmp_path / "out"
+    asked = words(picture_folder, output)
+    assert accuracy.main([*asked, "--seeds", "0", "1"]) == 0
+    text = capsys.readouterr().out.strip()
+    assert (output / "ACCURACY.md").read_text().strip() == text
+    summaries = [
+        json.loads((output / f"cct_2_3x2-seed{seed}" / "summary.json").read_text())
+        for seed in (0, 1)
+    ]
+    (row,) = cells(text)
+    reached = [summary["final"]["accuracy"] for summary in summaries]
+    mean = sum(reached) / 2
+    assert row["model"] == "cct_2_3x2"
+    assert row["published, 200 epochs, best of several"] == "89.17"
+    assert row["measured, mean"] == f"{mean:.2f}"
+    assert row["±"] == f"{abs(reached[0] - reached[1]) / 2**0.5:.2f}"
+    assert row["difference"] == f"{mean - 89.17:+.2f}"
+    assert (row["runs"], row["epochs"], row["test pictures"]) == ("2", "1", "12")
+    assert row["parameters"] == f"{summaries[0]['parameters']:,}"
+    minutes = sum(summary["seconds"] for summary in summaries) / 120
+    assert row["minutes a run"] == f"{minutes:,.1f}"
+    for said in (
+        "the pictures are a copy (noise in three colours)",
+        "recipe: published-200",
+        f"on: {summaries[0]['hardware']}",
+        "--data-dir FOLDER",
+    ):
+        assert said in text
+    assert str(tmp_path) not in text
+
+    config = TrainConfig.from_dict(
+        json.loads((output / "cct_2_3x2-seed1" / "config.json").read_text())
+    )
+    assert (config.recipe, config.seed, config.epochs) == ("published-200", 1, 1)
+    checkpoints = {path: path.read_bytes() for path in output.glob("*/last.pt")}
+    assert accuracy.main([*asked, "--seeds", "0", "1", "--markdown", "here.md"]) == 0
+    assert {path: path.read_bytes() for path in output.glob("*/last.pt")} == checkpoints
+    assert cells(Path("here.md").read_text()) == cells(text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("--rows cct_2_3x1", "unknown row of the published table on cifar10 'cct_2_3x1': did you"),
+        ("--published cifar", "unknown data set with published results 'cifar': did you mean"),
+        ("--dataset folder --data-dir nowhere", "data_dir must be a folder that is there"),
+        ("--dataset digits --recipe quik", "unknown recipe 'quik'"),
+        ("--epochs 0 --dataset digits", "epochs must be a whole number of at least 1"),
+        ("--objective mae", "unknown argument '--objective'"),
+        ("--workers 0", "--workers"),
+    ],
+)
+def test_what_is_refused(script, asked, message, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = script("accuracy").main(asked.split())
+    except SystemExit as leaving:
+        status = leaving.code
+    captured = capsys.readouterr()
+    assert (status, captured.out, captured.err.count("\n")) == (2, "", 1)
+    assert message in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_is_the_published_one(script) -> None:
+    rows_of = script("accuracy").rows_of
+    for dataset, best in (("cifar10", 94.81), ("cifar100", 76.71)):
+        table = rows_of(dataset)
+        assert len(table) == 10
+        assert table["cct_6_3x1"].accuracy == best
+        assert all(create_model(name) for name in list(table)[:1])
+
+
+def test_a_row_of_which_nothing_has_finished(script) -> None:
+    accuracy = script("accuracy")
+    row = accuracy.record(accuracy.rows_of("cifar10")["cct_4_3x2"], [])
+    assert (row["published"], row["runs"], row["accuracy"]) == (91.45, 0, None)
+
+
+@pytest.fixture
+def shipped(picture_folder, tmp_path, monkeypatch) -> Path:
+    """A package with weights for the folder of pictures, and others for nothing at hand."""
+    import torch
+
+    from compact_vit.data import load_dataset
+
+    torch.manual_seed(0)
+    splits: DataSplits = load_dataset("folder", data_dir=str(picture_folder), img_size=(16, 24))
+    model = create_model("cvt_2_8", img_size=(16, 24), num_classes=3).eval()
+    known = {"mean": splits.mean, "std": splits.std, "label_names": splits.classes}
+    model.pretrained_cfg = known
+    test: Pictures = splits.test
+    with torch.no_grad():
+        said = model(model.transforms()(test.images)).argmax(1)
+    right = 100 * (said == test.labels).double().mean().item()
+    facts = {"results": {"split": "test", "n": 12, "accuracy": right}}
+    model.save_pretrained(tmp_path / "package" / "cvt_2_8.colours", facts=facts)
+    other: CompactTransformer = create_model("cvt_2_8", num_classes=4)
+    other.pretrained_cfg = known | {"label_names": tuple("abcd")}
+    other.save_pretrained(tmp_path / "package" / "cvt_2_8.letters")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    return tmp_path / "package"
+
+
+def test_weights_that_are_what_they_say(script, shipped, picture_folder, capsys) -> None:
+    check = script("check_weights")
+    asked = ["--dataset", "folder", "--data-dir", str(picture_folder), "--device", "cpu"]
+    assert check.main(asked) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    path = shipped / "cvt_2_8.colours" / "config.json"
+    card = json.loads(path.read_text())
+    said = f"{card['results']['accuracy']:.2f}% of 12"
+    assert line == f"cvt_2_8.colours: says {said}, measured {said}"
+    card["results"]["accuracy"] += 1
+    path.write_text(json.dumps(card))
+    assert check.main(asked) == 1
+    capsys.readouterr()
+    assert check.main(["--dataset", "digits", "--device", "cpu"]) == 2
+    assert "no weights in the package tell the classes of digits" in capsys.readouterr().err

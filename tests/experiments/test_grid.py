@@ -1,0 +1,246 @@
+"""Grids by a stand-in for training: what is run, what is skipped, what the tables say."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from compact_vit.errors import UsageError
+from compact_vit.experiment import pool, read_experiment, run_grid
+from compact_vit.experiment.grid import told
+
+GRID = {"lr": [0.01, 0.02], "seed": [0, 1, 2]}
+NAMES = [f"lr{lr}-seed{seed}" for lr in GRID["lr"] for seed in GRID["seed"]]
+
+
+@pytest.fixture
+def grid(write, starts):
+    """Runs the grid of the keys given, with the same output every time."""
+
+    def run(workers=1, retry=False, **keys):
+        experiment = read_experiment(write(**{"grid": GRID, **keys}))
+        return run_grid(experiment, output="out", cores=4, workers=workers, retry=retry, quiet=True)
+
+    return run
+
+
+def read_csv(path: str) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_combination_is_run_and_told_as_its_summary_says(grid, starts, tmp_path) -> None:
+    result = grid(workers=2)
+    assert sorted(starts()) == sorted(NAMES)
+    lines = (tmp_path / "starts.txt").read_text().splitlines()
+    assert {tuple(line.split()[1:]) for line in lines} == {("2", "2")}  # 4 cores for two
+    assert [row["name"] for row in result.rows] == NAMES
+    table = read_csv("out/table.csv")
+    for row, line in zip(result.rows, table, strict=True):
+        summary = json.loads(Path("out", row["name"], "summary.json").read_text())
+        assert row["accuracy"] == float(line["accuracy"]) == summary["final"]["accuracy"]
+        assert row["parameters"] == int(line["parameters"]) == 1000
+        assert (row["epoch"], row["split"], row["watched"]) == (3, "test", "test")
+        assert row["seconds"] == 6.0
+        assert row["picked"] is None
+        # the epoch before the last is a point higher: never the result
+        assert row["highest_accuracy"] == row["accuracy"] + 1
+        assert row["lowest_loss"] == pytest.approx(3 - row["highest_accuracy"] / 50)
+        assert float(line["lr"]) == row["lr"]
+    assert json.loads(Path("out/results.json").read_text())["rows"] == result.rows
+    assert {path.name for path in Path("out").iterdir() if path.is_file()} == {
+        ".lock", "comparison.png", "experiment.json", "means.csv", "results.json", "table.csv",
+        "table.md", "failed.json",
+    }  # fmt: skip
+
+
+def test_means_over_seeds_by_hand(grid) -> None:
+    result = grid()
+    # 60 + 4 seed - 1000 |lr - 0.01| - 1: 59, 63, 67 and 49, 53, 57, whose deviation is 4
+    assert [mean["accuracy"] for mean in result.means] == [63.0, 53.0]
+    for mean in result.means:
+        assert mean["accuracy_deviation"] == pytest.approx(4.0)
+        assert (mean["n"], mean["missing"]) == (3, 0)
+        assert mean["seconds_deviation"] == 0
+    table = read_csv("out/means.csv")
+    assert [float(line["lr"]) for line in table] == [0.01, 0.02]
+    text = Path("out/table.md").read_text()
+    assert "| 0.01 | 1,000 | 3 | 63.00 | 4.00 |" in text
+    assert "no result" in text  # of the best epoch on the test set
+
+
+def test_a_validation_split_picks_the_epoch(grid) -> None:
+    result = grid(train={"dataset": "digits", "model": "mlp", "epochs": 3, "val_fraction": 0.1})
+    for row in result.rows:
+        assert row["watched"] == "val"
+        assert row["picked"] == row["accuracy"] + 1
+        assert row["picked_epoch"] == 2
+    text = Path("out/table.md").read_text()
+    assert "test accuracy %, epoch picked on val" in text
+    assert "no result" not in text
+
+
+def test_what_is_finished_is_skipped_and_values_may_be_added(grid, starts) -> None:
+    grid()
+    assert len(starts()) == 6
+    before = {name: Path("out", name, "summary.json").stat().st_mtime_ns for name in NAMES}
+    grid()
+    assert len(starts()) == 6
+    result = grid(grid={"lr": [0.01, 0.02, 0.03], "seed": [0, 1, 2]})
+    assert starts()[6:] == [f"lr0.03-seed{seed}" for seed in range(3)]
+    assert len(result.rows) == 9
+    assert before == {name: Path("out", name, "summary.json").stat().st_mtime_ns for name in NAMES}
+
+
+def test_what_cannot_be_is_recorded_and_tried_again_when_asked(grid, starts) -> None:
+    keys = {"grid": {"lr": [0.01, 1000], "seed": [0, 1]}}
+    result = grid(**keys)
+    assert [row["state"] for row in result.rows] == ["finished"] * 2 + ["failed"] * 2
+    assert result.failed == 2
+    failed = result.rows[2]
+    assert failed["error"] == "the loss of epoch 1 is not finite"
+    assert failed["accuracy"] is None
+    assert failed["error"] in Path("out/table.md").read_text()
+    assert [(mean["n"], mean["missing"]) for mean in result.means] == [(2, 0), (0, 2)]
+    assert grid(**keys).rows == result.rows
+    assert len(starts()) == 4
+    assert grid(**keys, retry=True).rows == result.rows
+    assert sorted(starts()[4:]) == ["lr1000-seed0", "lr1000-seed1"]
+
+
+def test_one_that_is_killed_leaves_the_others_alone_and_goes_on_next_time(
+    grid, starts, monkeypatch
+) -> None:
+    monkeypatch.setenv("KILLED", "lr0.01-seed1")
+    result = grid()
+    killed = result.rows[1]
+    assert (killed["state"], result.failed) == ("unfinished", 1)
+    assert "killed by SIGKILL" in killed["error"]
+    assert [row["state"] for row in result.rows].count("finished") == 5
+    result = grid()
+    assert starts()[6:] == ["lr0.01-seed1"]
+    assert result.failed == 0
+    assert len(Path("out/lr0.01-seed1/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_folder_of_another_run_is_refused_before_anything_is_done(grid, starts, write) -> None:
+    grid()
+    with pytest.raises(
+        UsageError, match=r"'out/lr0.01-seed0' is a run with epochs 3, and now .* 4"
+    ):
+        grid(train={"dataset": "digits", "model": "mlp", "epochs": 4})
+    Path("out/lr0.04-seed0").mkdir()
+    Path("out/lr0.04-seed0/letter.txt").touch()
+    keys = {"grid": {"lr": [0.03, 0.04], "seed": [0]}}
+    with pytest.raises(UsageError, match=r"'out/lr0\.04-seed0' is not the folder of a run"):
+        grid(**keys)
+    assert len(starts()) == 6
+    assert not Path("out/lr0.03-seed0").exists()
+
+
+def test_a_damaged_summary_is_said(grid) -> None:
+    grid()
+    Path("out/lr0.01-seed0/summary.json").write_text("{")
+    with pytest.raises(UsageError, match=r"summary\.json' is damaged: delete its folder"):
+        grid()
+
+
+def test_two_experiments_are_not_at_work_in_one_folder(grid, monkeypatch, starts) -> None:
+    monkeypatch.setattr(pool, "_PATIENCE", 0.2)
+    Path("out").mkdir()
+    with (
+        pool.alone_in(Path("out")),
+        pytest.raises(UsageError, match="another experiment is at work in 'out'"),
+    ):
+        grid()
+    assert starts() == []
+    assert grid().failed == 0
+
+
+def test_the_command_tells_its_progress_and_its_failures(command, write, starts) -> None:
+    path = write(grid={"lr": [0.01, 1000]})
+    status, out, err = command("grid", path, "--output", "out", "--cores", "1")
+    assert status == 1
+    lines = err.splitlines()
+    assert lines[0] == "2 runs (2 new), 1 at once with 1 thread each; writing to out"
+    assert lines[1].startswith("[1/2] lr0.01: 59.00% test accuracy, 6 s; about ")
+    assert lines[2] == "[2/2] lr1000: failed: the loss of epoch 1 is not finite"
+    assert lines[3].startswith("1 of 2 runs failed: ")
+    assert len(lines) == 4
+    assert "59.00" in out
+    status, out, err = command("grid", path, "--output", "out", "--json", "--quiet")
+    assert json.loads(out)["rows"][0]["accuracy"] == 59.0
+    assert (status, len(err.splitlines())) == (1, 1)
+    status, _, err = command("grid", write(grid={"lr": [0.01]}), "--output", "out")
+    assert (status, len(err.splitlines())) == (0, 1)
+
+
+def test_by_default_it_is_under_runs(command, write, starts) -> None:
+    assert command("grid", write("my.grid.yaml", grid={"lr": [0.01]}), "--quiet")[0] == 0
+    assert Path("runs/my.grid/lr0.01/summary.json").is_file()
+
+
+def test_the_command_line_stands_for_what_the_file_says(command, write, starts, here) -> None:
+    path = write(grid={"lr": [0.01]})
+    words = ("--set", "epochs=5", "model_options.widths=8,16", "optimizer=sgd")
+    assert command("grid", path, "--output", "out", "--quiet", *words)[0] == 0
+    config = json.loads(Path("out/lr0.01/config.json").read_text())
+    assert (config["epochs"], config["optimizer"]) == (5, "sgd")
+    assert config["model_options"] == {"widths": [8, 16]}
+
+
+@pytest.mark.parametrize(
+    ("grid_keys", "kind"),
+    [
+        ({"lr": [0.01, 0.02], "seed": [0, 1, 2]}, "curves"),
+        ({"lr": [0.01, 0.02], "seed": list(range(8))}, "means"),
+        ({"lr": [0.01 + i / 1000 for i in range(5)], "momentum": [0.1, 0.2, 0.3]}, "dots"),
+    ],
+)
+def test_the_picture_says_what_can_be_told_apart(grid, monkeypatch, grid_keys, kind) -> None:
+    from compact_vit.experiment import drawn
+
+    drawings = {}
+    for name in ("compare_curves", "_dots"):
+        real = getattr(drawn, name)
+        monkeypatch.setattr(
+            drawn, name, lambda *args, n=name, r=real: drawings.update({n: args}) or r(*args)
+        )
+    train = {"dataset": "digits", "model": "mlp", "epochs": 3, "optimizer": "momentum"}
+    grid(grid=grid_keys, train=train, picture={"axes": "log-log"}, workers=4)
+    assert Path("out/comparison.png").stat().st_size > 10_000
+    if kind == "dots":
+        rows, _, fields = drawings["_dots"]
+        assert (len(rows), fields) == (15, ["lr", "momentum"])
+        return
+    histories, title, axes = drawings["compare_curves"]
+    assert axes == "log-log"
+    if kind == "curves":
+        assert list(histories) == NAMES
+        return
+    assert "means over seeds" in title
+    assert list(histories) == ["lr 0.01", "lr 0.02"]
+    last = {key: histories["lr 0.01"][2][key] for key in ("epoch", "test_accuracy")}
+    assert last == {"epoch": 3, "test_accuracy": 60 + 4 * 3.5 - 1}
+
+
+def test_what_a_run_says_last_is_its_reason() -> None:
+    assert pool.Ended("a", 2, "out of memory").reason == "out of memory"
+    assert pool.Ended("a", 1, "").reason == "left with status 1"
+    assert pool.Ended("a", -9, "x").reason.startswith("killed by SIGKILL")
+
+
+def test_cores_are_shared() -> None:
+    assert pool.threads_each(8, 3) == 2
+    assert pool.threads_each(None, 1) >= 1
+    with pytest.raises(UsageError, match="workers must be at most the 2 cores, got 3"):
+        pool.threads_each(2, 3)
+
+
+def test_tables_are_brief_and_files_are_exact(grid) -> None:
+    rows = grid(grid={"lr": [0.01, 0.012345678]}).rows
+    assert " 0.01235 " in told("table", rows, [], ["lr"])
+    assert "0.012345678" in Path("out/table.csv").read_text()

@@ -1,0 +1,113 @@
+"""Preprocessing that travels with weights: against torchvision's steps and training's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, functional as F
+
+from compact_vit import UsageError, cct_2_3x2
+from compact_vit.data.decoding import read_picture
+from compact_vit.models.preprocessing import Preprocess
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+LEVEL = 1.01 / 255 / min(STD)
+
+
+def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Smooth colours and some noise, another in every channel."""
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(0).integers(0, 40, (height, width, 3))
+    levels = np.stack([x * 200 // width, y * 200 // height, (x + y) % 200], 2) + noise
+    return Image.fromarray(levels.astype(np.uint8)).convert(mode)
+
+
+def by_hand(image: Image.Image, size: int) -> torch.Tensor:
+    """torchvision's steps for a square picture and a square model."""
+    image = F.resize(image, [size, size], InterpolationMode.BILINEAR)
+    return F.normalize(F.to_tensor(image), MEAN, STD)
+
+
+@pytest.mark.parametrize("side", [32, 64, 20, 100])
+def test_torchvisions_steps(side) -> None:
+    image = picture(side, side)
+    prepared = Preprocess((32, 32), MEAN, STD)
+    torch.testing.assert_close(prepared(image), by_hand(image, 32))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    torch.testing.assert_close(prepared(pixels), by_hand(image, 32), atol=LEVEL, rtol=0)
+    floats = prepared(pixels / 255)
+    torch.testing.assert_close(floats, by_hand(image, 32), atol=LEVEL, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(50, 40), (33, 90), (20, 31)])
+@pytest.mark.parametrize("size", [(32, 32), (16, 24)])
+def test_pictures_as_training_on_a_folder_reads_them(shape, size, tmp_path) -> None:
+    image = picture(*shape)
+    image.save(tmp_path / "a.png")
+    pixels = torch.from_numpy(read_picture(str(tmp_path / "a.png"), *size).copy()).permute(2, 0, 1)
+    prepared = Preprocess(size, MEAN, STD)
+    expected = F.normalize(pixels / 255, MEAN, STD)
+    torch.testing.assert_close(prepared(image), expected)
+    assert prepared(image).shape == (3, *size)
+    whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    assert prepared(torch.stack([whole, whole])).shape == (2, 3, *size)
+    # the box that is cropped ends between pixels, which a tensor's cannot
+    assert (prepared(whole) - expected).abs().mean() < 0.15
+
+
+def test_a_crop_of_timms() -> None:
+    timm_data = pytest.importorskip("timm.data")
+    image = picture(80, 80)
+    theirs = timm_data.create_transform(
+        (3, 32, 32), mean=MEAN, std=STD, interpolation="bicubic", crop_pct=0.8
+    )
+    prepared = Preprocess((32, 32), MEAN, STD, "bicubic", 0.8)
+    torch.testing.assert_close(prepared(image), theirs(image))
+
+
+def test_gray() -> None:
+    gray = Preprocess((32, 32), (0.4,), (0.2,))
+    image = picture(32, 32)
+    expected = (F.to_tensor(image.convert("L")) - 0.4) / 0.2
+    torch.testing.assert_close(gray(image), expected)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    torch.testing.assert_close(gray(pixels), expected, atol=1.01 / 255 / 0.2, rtol=0)
+    colour = Preprocess((32, 32), MEAN, STD)
+    for same in (image.convert("L"), F.pil_to_tensor(image.convert("L"))):
+        levels = F.to_tensor(image.convert("L")).expand(3, 32, 32)
+        torch.testing.assert_close(colour(same), F.normalize(levels, MEAN, STD))
+    assert colour(image.convert("P")).shape == (3, 32, 32)
+
+
+def test_a_batch_is_what_the_model_takes() -> None:
+    model = cct_2_3x2().eval()
+    model.pretrained_cfg = {"mean": MEAN, "std": STD}
+    images = torch.randint(0, 256, (4, 3, 48, 32), dtype=torch.uint8)
+    x = model.transforms()(images)
+    assert (x.shape, x.dtype, type(x)) == ((4, 3, 32, 32), torch.float32, torch.Tensor)
+    torch.testing.assert_close(model(x)[2:3], model(model.transforms()(images[2])[None]))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((3, 32, 32), np.uint8), "must be PIL's or a tensor .* got ndarray"),
+        (None, "got NoneType"),
+        (torch.zeros(32, 32), r"wanted uint8 or floats \[..., 3, H, W\], got float32 \[32, 32\]"),
+        (torch.zeros(3, 32, 32, dtype=torch.int64), r"got int64 \[3, 32, 32\]"),
+        (torch.zeros(2, 32, 32), r"got float32 \[2, 32, 32\]"),
+        (torch.zeros(3, 0, 32), r"got float32 \[3, 0, 32\]"),
+    ],
+)
+def test_what_is_no_picture(given, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        Preprocess((32, 32), MEAN, STD)(given)
+
+
+def test_many_channels() -> None:
+    prepared = Preprocess((8, 8), (0.5,) * 4, (0.25,) * 4)
+    assert torch.equal(prepared(torch.ones(4, 8, 8)), torch.full((4, 8, 8), 2.0))
+    with pytest.raises(UsageError, match="give tensors to a model of 4 channels"):
+        prepared(picture(8, 8))

@@ -1,0 +1,459 @@
+"""Weights with what is known of them: written, read, damaged, adapted, and those in the package."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+import compact_vit.timm  # noqa: F401  # registers the models
+from compact_vit import CompactTransformer, UsageError, cct_2_3x2, create_model, vit_lite_2_8
+from compact_vit.layers import resize_positions
+from compact_vit.models import list_models, pretrained
+from compact_vit.models.config import ModelConfig
+
+NAMES = tuple(f"class {number}" for number in range(10))
+INPUT = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3), "label_names": NAMES}
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def trained(**options) -> CompactTransformer:
+    """A model of which something is known, as training leaves one."""
+    model = cct_2_3x2(**options).eval()
+    model.pretrained_cfg = dict(INPUT)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder of weights."""
+    trained().save_pretrained(tmp_path / "weights")
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> CompactTransformer:
+    """The model whose weights, in half precision, lie in the package under two tags."""
+    model = trained()
+    for tag in ("cifar10", "cifar100"):
+        model.save_pretrained(tmp_path / "package" / f"cct_2_3x2.{tag}", half=True)
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    return model.half().float()
+
+
+def edit(folder: Path, change) -> None:
+    card = json.loads((folder / "config.json").read_text())
+    change(card)
+    (folder / "config.json").write_text(json.dumps(card))
+
+
+def same(one: CompactTransformer, other: CompactTransformer) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- round trips
+
+
+@pytest.mark.parametrize("kind", ["learnable", "sine", "none"])
+def test_round_trip(build, kind, tmp_path) -> None:
+    model = build(positional_embedding=kind, num_classes=3, img_size=(40, 24), drop_path=0.2)
+    model.pretrained_cfg = INPUT | {"label_names": ("a", "b", "c")}
+    card = model.save_pretrained(tmp_path / "a", facts={"training": {"dataset": "x", **_run()}})
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "README.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    other = CompactTransformer.from_pretrained(tmp_path / "a")
+    assert same(model, other)
+    assert other.config == model.config
+    assert not other.training
+    assert other.pretrained_cfg["label_names"] == ("a", "b", "c")
+    assert other.transforms() == model.transforms()
+    again = other.save_pretrained(tmp_path / "b")
+    del card["training"]  # what was said of a run is not said of whatever is saved next
+    assert again == card
+
+
+def _run() -> dict[str, object]:
+    return {"recipe": "quick", "epochs": 1, "epoch": 1, "seed": 0, "command": "train | it"}
+
+
+def test_half_precision_is_the_nearest(tmp_path) -> None:
+    model = trained(positional_embedding="sine")
+    card = model.save_pretrained(tmp_path, half=True)
+    assert card["dtype"] == "float16"
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    other = CompactTransformer.from_pretrained(tmp_path)
+    for name, tensor in model.state_dict().items():
+        got = other.state_dict()[name]
+        assert got.dtype == torch.float32
+        # sines are computed anew
+        assert torch.equal(got, tensor if name == "positions.table" else tensor.half().float())
+
+
+def test_a_model_whose_head_was_changed(tmp_path) -> None:
+    model = trained()
+    model.reset_classifier(4)
+    model.save_pretrained(tmp_path)
+    other = CompactTransformer.from_pretrained(tmp_path)
+    assert same(model, other)
+    assert other.config.num_classes == 4
+    assert "label_names" not in other.pretrained_cfg  # they named other classes
+    other.reset_classifier(0)
+    assert other(torch.randn(2, 3, 32, 32)).shape == (2, 128)
+
+
+def test_the_name_in_the_card(tmp_path) -> None:
+    size = {"family": "cct", "num_heads": 2, "mlp_ratio": 1.0, "kernel_size": 3, "num_convs": 1}
+    for width, name in ((128, "cct_2_3x1"), (64, "CompactTransformer")):
+        model = CompactTransformer(ModelConfig(depth=2, embed_dim=width, **size))
+        assert model.save_pretrained(tmp_path)["architecture"] == name
+        assert same(model, CompactTransformer.from_pretrained(tmp_path))
+    model = CompactTransformer(ModelConfig(depth=3, embed_dim=64, **size))
+    assert model.save_pretrained(tmp_path)["architecture"] == "CompactTransformer"
+
+
+def test_the_checksum_by_hand(folder) -> None:
+    state = load_file(folder / "model.safetensors")
+    whole = b"".join(
+        f"{name} torch.float32 {list(state[name].shape)}\n".encode() + state[name].numpy().tobytes()
+        for name in sorted(state)
+    )
+    card = json.loads((folder / "config.json").read_text())
+    assert card["sha256"] == hashlib.sha256(whole).hexdigest()
+
+
+def test_the_model_card(tmp_path) -> None:
+    facts = {
+        "training": {"dataset": "digits", "copy": "8 grey", "credit": "NIST", **_run()},
+        "results": {"split": "test", "n": 360, "accuracy": 98.75},
+        "size": {"parameters": 1000, "parameters_without_positions": 900},
+    }
+    trained().save_pretrained(tmp_path / "mine", facts=facts)
+    _, header, text = (tmp_path / "mine" / "README.md").read_text().split("---\n", 2)
+    told = yaml.safe_load(header)
+    assert told["datasets"] == ["digits"]
+    (result,) = told["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "value": 98.75}]
+    for line in (
+        "| test accuracy | 98.75% of 360 test pictures, with the weights as they are stored here |",
+        "| parameters | 1,000 (900 without positions) |",
+        "| trained on | digits, 8 grey |",
+        "| pictures by | NIST |",
+        "| command | `train \\| it` |",
+    ):
+        assert line in text.splitlines()
+
+
+# --- what is refused
+
+
+def test_every_flipped_byte_of_the_tensors_is_noticed(folder) -> None:
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    random = torch.randint(start, len(whole), (10,)).tolist()
+    for place in [0, 9, start - 1, start, len(whole) - 1, *random]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"model\.safetensors' is damaged \(.*whole copy") as e:
+            CompactTransformer.from_pretrained(folder)
+        assert "\n" not in str(e.value)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(UsageError, match="is damaged"):
+        CompactTransformer.from_pretrained(folder)
+    path.write_bytes(whole)
+    CompactTransformer.from_pretrained(folder)
+
+
+def test_swapped_tensors_are_noticed(folder) -> None:
+    state = load_file(folder / "model.safetensors")
+    a, b = "blocks.0.norm1.weight", "blocks.1.norm1.bias"
+    state[a], state[b] = state[b], state[a]
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(UsageError, match=r"do not have the checksum in config\.json"):
+        CompactTransformer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("sha256"), "does not describe weights"),
+        (lambda c: c.update(sha256="0" * 64), "do not have the checksum"),
+        (lambda c: c.update(model_args=7), "is damaged"),
+        (lambda c: c["model_args"].update(wdith=3), "wdith"),
+        (lambda c: c["model_args"].update(depth="2"), "depth must be a whole number"),
+        (lambda c: c["model_args"].pop("family"), "family"),
+        (lambda c: c["model_args"].update(num_convs=1), "it is of another model than model.safe"),
+        (lambda c: c["model_args"].update(mlp_ratio=10**9), r"\(blocks\.0\.mlp\.fc1\.bias\)"),
+        (lambda c: c["pretrained_cfg"].update(mean=[0.5]), "mean and std must be 3 numbers"),
+        (lambda c: c["pretrained_cfg"].update(mean=["a", "b", "c"]), "mean must be a number"),
+        (lambda c: c["pretrained_cfg"].update(mean=[0, 0, float("nan")]), "mean must be a number"),
+        (lambda c: c["pretrained_cfg"].update(std=[1, 0, 1]), "std must be 3 positive"),
+        (lambda c: c["pretrained_cfg"].pop("std"), "is damaged: 'std'"),
+        (lambda c: c["pretrained_cfg"].update(interpolation="cubic"), "did you mean 'bicubic'?"),
+        (lambda c: c["pretrained_cfg"].update(crop_pct=2), "crop_pct must be above 0"),
+        (lambda c: c["pretrained_cfg"].update(label_names=["a"]), "label_names must be 10 names"),
+        (lambda c: c["pretrained_cfg"].update(label_names=7), "is damaged"),
+        (lambda c: c.update(pretrained_cfg=[]), "is damaged"),
+    ],
+)
+def test_a_wrong_card(folder, change, message) -> None:
+    edit(folder, change)
+    with pytest.raises(UsageError, match=message) as error:
+        CompactTransformer.from_pretrained(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "7", "[" * 100_000, '{"a": "\\ud800'])
+def test_a_card_that_is_none(folder, text) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"is damaged: it is not JSON|does not describe weights"):
+        CompactTransformer.from_pretrained(folder)
+
+
+def test_folders_that_are_none(folder, tmp_path) -> None:
+    for path in (tmp_path / "nowhere", tmp_path, "nowhere", folder / "config.json"):
+        with pytest.raises((UsageError, NotADirectoryError)) as error:
+            CompactTransformer.from_pretrained(path)
+        assert "\n" not in str(error.value)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"has no model\.safetensors"):
+        CompactTransformer.from_pretrained(folder)
+
+
+def test_without_a_network_the_hub_is_named(monkeypatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def unreachable(name, **options):
+        asked.append((name, options["revision"]))
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(UsageError, match=r"fetched .*\(no route to host\).*somebody/m"):
+        CompactTransformer.from_pretrained("somebody/model", revision="v1")
+    assert asked == [("somebody/model", "v1")]
+    with pytest.raises(UsageError, match="no folder of weights at"):
+        CompactTransformer.from_pretrained("a/b/c")
+
+
+def test_a_model_of_the_hub(folder, monkeypatch) -> None:
+    import huggingface_hub
+
+    def fetched(name, *, revision, allow_patterns):
+        assert (name, revision) == ("somebody/model", None)
+        assert set(allow_patterns) == {"model.safetensors", "config.json"}
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    model = CompactTransformer.from_pretrained("somebody/model")
+    assert same(model, CompactTransformer.from_pretrained(folder))
+
+
+def test_what_cannot_be_saved(folder, tmp_path) -> None:
+    model = trained()
+    with pytest.raises(UsageError, match="output must be a folder"):
+        model.save_pretrained(folder / "config.json" / "x")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"dataset": "digits"}')
+    with pytest.raises(UsageError, match="does not describe weights"):
+        model.save_pretrained(run)
+    assert [p.name for p in run.iterdir()] == ["config.json"]
+    with torch.no_grad():
+        model.norm.weight[0] = 1e6
+    with pytest.raises(UsageError, match="too large for half precision"):
+        model.save_pretrained(tmp_path / "half", half=True)
+    model.prune_intermediate_layers(1)
+    with pytest.raises(UsageError, match=r"not what its configuration describes \(pool\.attention"):
+        model.save_pretrained(tmp_path / "pruned")
+    assert not (tmp_path / "half").exists()
+    assert not (tmp_path / "pruned").exists()
+
+
+# --- adapting
+
+
+def test_other_classes(folder) -> None:
+    whole = CompactTransformer.from_pretrained(folder)
+    x = torch.randn(2, 3, 32, 32)
+    for classes in (5, 0):
+        model = CompactTransformer.from_pretrained(folder, num_classes=classes)
+        assert model(x).shape == (2, classes or 128)
+        features = [m.forward_head(m.forward_features(x), pre_logits=True) for m in (model, whole)]
+        assert torch.equal(*features)
+    assert CompactTransformer.from_pretrained(folder).config.num_classes == 10
+
+
+def test_other_sizes(folder) -> None:
+    whole = CompactTransformer.from_pretrained(folder)
+    model = CompactTransformer.from_pretrained(folder, img_size=(48, 24))
+    table = resize_positions(whole.positions.table, (8, 8), (12, 6))
+    assert torch.equal(model.positions.table, table)
+    x = torch.randn(2, 3, 48, 24)
+    torch.testing.assert_close(model(x), whole(x))  # which resizes on the way
+    assert model.transforms().size == (48, 24)
+
+
+def test_positions_of_another_shape_than_a_square(tmp_path) -> None:
+    model = vit_lite_2_8(img_size=(16, 64)).eval()
+    model.save_pretrained(tmp_path)
+    other = CompactTransformer.from_pretrained(tmp_path, img_size=(32, 32))
+    table = resize_positions(model.positions.table, (2, 8), (4, 4), 1)
+    assert torch.equal(other.positions.table, table)
+
+
+def test_gray_pictures(folder) -> None:
+    whole = CompactTransformer.from_pretrained(folder)
+    model = CompactTransformer.from_pretrained(folder, in_chans=1)
+    x = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(model(x), whole(x.expand(2, 3, 32, 32)))
+    prepared = model.transforms()
+    assert prepared.mean == pytest.approx((0.4,))
+    assert prepared.std == pytest.approx((0.25,))
+
+
+def test_more_channels(folder) -> None:
+    whole = CompactTransformer.from_pretrained(folder)
+    model = CompactTransformer.from_pretrained(folder, in_chans=5)
+    old, new = (m.tokenizer.convs[0].weight for m in (whole, model))
+    torch.testing.assert_close(new, old[:, [0, 1, 2, 0, 1]] * 3 / 5)
+
+
+def test_from_gray(tmp_path) -> None:
+    gray = cct_2_3x2(in_chans=1).eval()
+    gray.save_pretrained(tmp_path / "gray")
+    colour = CompactTransformer.from_pretrained(tmp_path / "gray", in_chans=3)
+    x = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(colour(x.expand(2, 3, 32, 32)), gray(x))
+    cct_2_3x2(in_chans=2).save_pretrained(tmp_path / "two")
+    with pytest.raises(UsageError, match="weights for 2 channels cannot be adapted to 3"):
+        CompactTransformer.from_pretrained(tmp_path / "two", in_chans=3)
+
+
+def test_options_that_do_not_suit_the_weights(folder) -> None:
+    with pytest.raises(UsageError, match=r"has positions\.table, which the model lacks"):
+        CompactTransformer.from_pretrained(folder, positional_embedding="none")
+    with pytest.raises(UsageError, match=r"did you mean 'num_classes'\?"):
+        CompactTransformer.from_pretrained(folder, nmu_classes=3)
+    with pytest.raises(UsageError, match="num_classes must be a whole number"):
+        CompactTransformer.from_pretrained(folder, num_classes=-3)
+
+
+# --- by name
+
+
+def test_by_name(package) -> None:
+    for model in (
+        cct_2_3x2(pretrained=True),
+        cct_2_3x2(pretrained="cifar100"),
+        create_model("cct_2_3x2", pretrained="cifar10", num_classes=None),
+    ):
+        assert same(model, package)
+        assert model.config == package.config
+        assert model.training  # as every model that create_model builds
+        assert model.transforms().mean == INPUT["mean"]
+    model = cct_2_3x2(pretrained=True, num_classes=5, img_size=48, in_chans=1, drop_path=0.3)
+    assert model(torch.randn(2, 1, 48, 48)).shape == (2, 5)
+    assert model.config.drop_path == 0.3
+    assert list_models(pretrained=True) == ["cct_2_3x2"]
+    assert list_models("cvt_*", pretrained=True) == []
+
+
+@pytest.mark.parametrize("nothing", [False, None])
+def test_new_weights(package, nothing) -> None:
+    model = create_model("cct_2_3x2", pretrained=nothing)
+    assert not same(model, package)
+    assert model.pretrained_cfg == {}
+    with pytest.raises(UsageError, match="for new weights is not known: take pretrained=True"):
+        model.transforms()
+    assert create_model("mlp_naive", pretrained=nothing)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "message"),
+    [
+        ("cct_6_3x1", True, r"no weights of 'cct_6_3x1', it has cct_2_3x2 \(cifar10, cifar100\)"),
+        ("cct_2_3x2", "cifar", "unknown weights of cct_2_3x2 'cifar': did you mean 'cifar10'?"),
+        ("cct_2_3x2", "flowers", "choose from cifar10, cifar100"),
+        ("cct_2_3x2", "", "choose from cifar10, cifar100"),
+        ("cct_2_3x2", 1, "pretrained must be True, False or a tag, got 1"),
+        ("cct_2_3x2", ("cifar10",), "pretrained must be True, False or a tag"),
+        ("cct_2_3y2", True, "unknown model 'cct_2_3y2'"),
+        ("mlp_naive", True, "unknown model option 'pretrained'"),
+    ],
+)
+def test_names_without_weights(package, name, tag, message) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        create_model(name, pretrained=tag)
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_package(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="it has none at all"):
+        cct_2_3x2(pretrained=True)
+
+
+# --- under the tools
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated", "ignore:The nodes obtained by tracing")
+def test_tools(folder) -> None:
+    model, x = CompactTransformer.from_pretrained(folder), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+    program = torch.export.export(model, (x,), strict=True)
+    torch.testing.assert_close(program.module()(x), model(x))
+    assert copy.deepcopy(model).pretrained_cfg == model.pretrained_cfg
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    tracer = {"leaf_modules": timm.models.get_notrace_modules(), "param_shapes_constant": True}
+    graph = create_feature_extractor(model, ["head"], tracer_kwargs=tracer)
+    torch.testing.assert_close(graph(x)["head"], model(x))
+
+
+def test_timm_reads_the_folder(folder) -> None:
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert same(model, CompactTransformer.from_pretrained(folder))
+    assert model.transforms() == CompactTransformer.from_pretrained(folder).transforms()
+    torch.manual_seed(0)
+    options = {"num_classes": 5, "img_size": (48, 24), "in_chans": 1}
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, drop_path_rate=0.2, **options)
+    assert model.config.drop_path == 0.2
+    ours = CompactTransformer.from_pretrained(folder, **options).state_dict()
+    for name, tensor in model.state_dict().items():
+        assert name.startswith("head.") or torch.equal(tensor, ours[name]), name
+    data = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{folder}"))
+    assert (tuple(data["mean"]), data["interpolation"]) == (INPUT["mean"], "bilinear")
+
+
+def test_timm_notices_damage(folder) -> None:
+    state = load_file(folder / "model.safetensors")
+    state["norm.bias"][0] += 1
+    save_file(state, folder / "model.safetensors")
+    for name, options in (
+        (f"local-dir:{folder}", {}),
+        ("cct_2_3x2", {"pretrained_cfg_overlay": {"file": str(folder / "model.safetensors")}}),
+    ):
+        with pytest.raises(UsageError, match="do not have the checksum"):
+            timm.create_model(name, pretrained=True, **options)
+    shutil.copy(folder / "model.safetensors", folder / "other.safetensors")
+    overlay = {"file": str(folder / "other.safetensors")}  # of which nothing is known
+    model = timm.create_model("cct_2_3x2", pretrained=True, pretrained_cfg_overlay=overlay)
+    assert torch.equal(model.norm.bias, state["norm.bias"])

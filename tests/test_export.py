@@ -1,0 +1,212 @@
+"""``python -m compact_vit.export``: a run's weights, tested as they are written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from compact_vit import CompactTransformer
+from compact_vit.data import load_dataset
+from compact_vit.errors import UsageError
+from compact_vit.export import command_of, export_run, main
+from compact_vit.report import summarize
+from compact_vit.train import load_model, train
+from compact_vit.train.cli import build_parser
+from compact_vit.train.config import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run on the digits, with a best epoch beside the last."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig(model="cvt_2_8", epochs=3, val_fraction=0.2, seed=3, device="cpu")
+    train(config, output=folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory) -> Path:
+    """A finished run of a model that is no transformer."""
+    folder = tmp_path_factory.mktemp("runs") / "baseline"
+    config = TrainConfig(model="mlp_naive", epochs=1, device="cpu")
+    train(config, output=folder, quiet=True)
+    return folder
+
+
+def right(model: CompactTransformer) -> int:
+    """Test digits that ``model`` gets right, step by step."""
+    test = load_dataset("digits").test
+    mean, std = model.pretrained_cfg["mean"][0], model.pretrained_cfg["std"][0]
+    with torch.no_grad():
+        said = model((test.images.float() / 255 - mean) / std).argmax(dim=1)
+    return int((said == test.labels).sum())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_written(run, half, tmp_path) -> None:
+    card = export_run(run, tmp_path / "out", half=half, checkpoint="last", copy="8 grey",
+                      credit="NIST", license="mit", device="cpu")  # fmt: skip
+    assert card == json.loads((tmp_path / "out" / "config.json").read_text())
+    trained = load_model(run, "last")
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in trained.model.state_dict().items():
+        assert torch.equal(stored[name], tensor.half() if half else tensor)
+    model = CompactTransformer.from_pretrained(tmp_path / "out")
+    assert card["results"]["accuracy"] == pytest.approx(100 * right(model) / 360)
+    assert (card["results"]["n"], card["results"]["split"]) == (360, "test")
+    assert model.config == trained.model.config
+    assert model.pretrained_cfg["label_names"] == trained.classes
+    assert (model.transforms().mean, model.transforms().std) == (trained.mean, trained.std)
+    known = ("tag", "license", "description")
+    said = [model.pretrained_cfg[key] for key in known]
+    assert said == ["digits", "mit", "cvt_2_8, trained on digits."]
+    summary = json.loads((run / "summary.json").read_text())
+    training = card["training"]
+    for name in ("recipe", "epochs", "seed", "seconds", "hardware", "versions", "train_pictures"):
+        assert training[name] == summary[name]
+    assert (training["epoch"], training["seed"]) == (3, 3)
+    assert (training["dataset"], training["copy"], training["credit"]) == (
+        "digits", "8 grey", "NIST",
+    )  # fmt: skip
+    size = summarize(model, (1, 16, 16))
+    assert card["size"]["parameters"] == size.parameters
+    over = card["results"]["accuracy"] - 70
+    expected = max(0, 100 * over / (size.parameters_without_positions / 1e6))
+    assert card["size"]["score"]["value"] == pytest.approx(expected)
+    if not half:
+        for figure in ("accuracy", "top5", "loss"):
+            assert card["results"][figure] == pytest.approx(summary["final"][figure])
+
+
+def test_the_best_epoch_is_the_default(run, tmp_path) -> None:
+    card = export_run(run, tmp_path / "out", test=False)
+    best = torch.load(run / "best.pt", weights_only=True, map_location="cpu")
+    assert card["training"]["epoch"] == best["epoch"]
+    model = CompactTransformer.from_pretrained(tmp_path / "out")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, best["weights"][name])
+    assert "results" not in card
+    assert "score" not in card["size"]
+    assert "accuracy" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_no_path_of_this_machine_is_told(picture_folder, tmp_path) -> None:
+    config = TrainConfig(
+        dataset="folder", data_dir=str(picture_folder), model="cvt_2_8", epochs=1, device="cpu"
+    )
+    train(config, output=tmp_path / "run", quiet=True)
+    card = export_run(tmp_path / "run", tmp_path / "out", dataset="colours", device="cpu")
+    assert card["training"]["dataset"] == card["pretrained_cfg"]["tag"] == "colours"
+    assert card["pretrained_cfg"]["label_names"] == ["blue", "green", "red"]
+    for path in (tmp_path / "out").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes()
+    shutil.move(picture_folder, tmp_path / "moved")
+    with pytest.raises(UsageError, match="does not exist"):
+        export_run(tmp_path / "run", tmp_path / "again", device="cpu")
+    assert not (tmp_path / "again").exists()
+    moved = export_run(tmp_path / "run", tmp_path / "again", data_dir=str(tmp_path / "moved"))
+    assert moved["results"] == card["results"]
+    assert moved["training"]["dataset"] == "pictures"  # the folder's own name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dataset": "cifar100", "recipe": "published-300", "model": "cct_6_3x1"},
+        {"dataset": "folder", "data_dir": "/x", "img_size": (24, 40), "flip": 0.0},
+        {"model": "mlp_naive", "model_options": {"widths": (5, 6), "batch_norm": True}},
+        {"attention_dropout": 0.1, "decay_epochs": (2, 3), "schedule": "multistep"},
+        {"dataset": "cifar10", "download": False, "compile": "on", "seed": 7, "ema": 0.99},
+    ],
+)
+def test_the_command_is_that_configuration(options) -> None:
+    config = TrainConfig(**options)
+    words = shlex.split(command_of(config))
+    assert words[:3] == ["python", "-m", "compact_vit.train"]
+    given = vars(build_parser().parse_args(words[3:]))
+    fields = TrainConfig.__dataclass_fields__
+    again = TrainConfig(**{name: value for name, value in given.items() if name in fields})
+    expected = config.to_dict() | ({"data_dir": "PICTURES"} if config.data_dir else {})
+    assert again.to_dict() == expected
+
+
+def test_other_runs_have_no_path_in_the_command() -> None:
+    words = command_of(TrainConfig(init_from="/home/somebody/run"))
+    assert "--init-from RUN " in words
+    assert "somebody" not in words
+
+
+def test_the_command_line(run, tmp_path, capsys) -> None:
+    words = [str(run), "--output", str(tmp_path / "out"), "--half", "--device", "cpu"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size / 1e6
+    assert lines[0].endswith(f"parameters in float16, {size:.2f} MB")
+    assert "of 360 test pictures, score" in lines[1]
+    assert lines[2] == f"everything is in {tmp_path / 'out'}"
+    assert main([*words, "--json"]) == 0  # over what it wrote itself
+    card = json.loads(capsys.readouterr().out)
+    assert card == json.loads((tmp_path / "out" / "config.json").read_text())
+    assert main([*words[:3], "--no-test"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def refused(words: list[str], capsys) -> str:
+    """The one line that the command fails with."""
+    try:
+        status = main(words)
+    except SystemExit as leaving:
+        status = leaving.code
+    captured = capsys.readouterr()
+    assert (status, captured.out, captured.err.count("\n")) == (2, "", 1)
+    return captured.err
+
+
+def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
+    out = str(tmp_path / "out")
+    assert "arguments are required: RUN" in refused(["--output", out], capsys)
+    assert "arguments are required: --output" in refused([str(run)], capsys)
+    nowhere = refused([str(tmp_path / "nowhere"), "--output", out], capsys)
+    assert "is not the folder of a run" in nowhere
+    said = refused([str(baseline), "--output", out], capsys)
+    assert "must be of a compact transformer, got mlp_naive" in said
+    said = refused([str(run), "--output", out, "--checkpoint", "worst"], capsys)
+    assert "unknown checkpoint 'worst'" in said
+    assert "got 'tpu'" in refused([str(run), "--output", out, "--device", "tpu"], capsys)
+    before = (run / "config.json").read_bytes()
+    said = refused([str(run), "--output", str(run), "--device", "cpu"], capsys)
+    assert "config.json' does not describe weights" in said
+    assert (run / "config.json").read_bytes() == before
+    assert not (run / "model.safetensors").exists()
+    (tmp_path / "note.txt").touch()
+    said = refused([str(run), "--output", str(tmp_path / "note.txt"), "--no-test"], capsys)
+    assert "output must be a folder" in said
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "summary.json").unlink()
+    said = refused([str(unfinished), "--output", out], capsys)
+    assert "its run has not finished" in said
+    assert not Path(out).exists()
+
+
+def test_an_exported_folder_is_no_run(run, tmp_path) -> None:
+    export_run(run, tmp_path / "out", test=False)
+    with pytest.raises(UsageError):
+        load_model(tmp_path / "out")
+
+
+def test_a_runs_model_knows_its_input(run) -> None:
+    trained = load_model(run)
+    assert trained.model.pretrained_cfg["label_names"] == trained.classes
+    image = load_dataset("digits").test.images[0]
+    expected = (image / 255 - trained.mean[0]) / trained.std[0]
+    torch.testing.assert_close(trained.model.transforms()(image), expected)
+    trained.model.reset_classifier(3)
+    assert trained.model(expected[None]).shape == (1, 3)

@@ -1,0 +1,28 @@
+"""Averaged weights are torch's own average, bit for bit, and what batch norms remember is the model's."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from compact_vit.train.step import _follow
+
+
+def test_the_average_is_torchs() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[0].bias.requires_grad_(False)
+    ours, theirs = (AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9)) for _ in "ab")
+    for _ in range(4):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += torch.randn_like(parameter)
+            model(torch.randn(5, 3))  # which the batch norm remembers
+        _follow(ours, model, 0.9)
+        theirs.update_parameters(model)
+        for (name, own), (_, other) in zip(
+            ours.state_dict().items(), theirs.state_dict().items(), strict=True
+        ):
+            assert torch.equal(own, other), name
+    assert int(ours.n_averaged) == 4
