@@ -45,11 +45,12 @@ def export_run(
     """
     from .evaluate import data_name, evaluate_pictures, open_split
     from .models.compact import CompactTransformer
-    from .models.saving import rounded
+    from .models.saving import check_folder, rounded
     from .train.machine import pick_device
     from .train.run import RunFolder, load_model
 
-    pick_device(device)  # a wrong name is said before the pictures are read
+    pick_device(device)  # what is wrong is said before the pictures are read
+    check_folder(Path(output))
     summary = RunFolder.open(run).read_json("summary.json")
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
@@ -61,21 +62,12 @@ def export_run(
     if half:
         model.load_state_dict({k: rounded(v) for k, v in model.state_dict().items()})
     dataset = dataset or data_name(trained.config)
-    model.pretrained_cfg |= {
-        "tag": dataset,
-        "description": f"{trained.config.model}, trained on {dataset}.",
-    }
+    about = f"{trained.config.model}, trained on {dataset}."
+    model.pretrained_cfg |= {"tag": dataset, "description": about}
     if license:
         model.pretrained_cfg["license"] = license
-    facts = {
-        "training": {
-            "dataset": dataset,
-            "copy": copy,
-            "credit": credit,
-            **_training(trained, summary),
-        },
-        "size": _size(model),
-    }
+    said = {"dataset": dataset, "copy": copy, "credit": credit}
+    facts = {"training": said | _training(trained, summary), "size": _size(model)}
     if pictures is not None:
         evaluation = evaluate_pictures(trained, pictures, device)
         facts["results"] = {"split": "test", "n": evaluation.n, **evaluation.figures()}
@@ -121,10 +113,10 @@ def command_of(config: TrainConfig) -> str:
     named = {name: getattr(config, name) for name in ("dataset", "recipe", "model")}
     plain = TrainConfig(**named, data_dir=config.data_dir)
     words = ["python", "-m", "compact_vit.train"]
-    for name in [*named, *(entry.name for entry in dataclasses.fields(config))]:
-        value = getattr(config, name)
-        flag = f"--{name.replace('_', '-')}"
-        if flag in words or f"--no-{flag[2:]}" in words or value is None:
+    others = [entry.name for entry in dataclasses.fields(config) if entry.name not in named]
+    for name in [*named, *others]:
+        value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
+        if value is None:
             continue
         if name == "data_dir":
             words += [flag, "PICTURES"]

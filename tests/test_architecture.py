@@ -42,9 +42,10 @@ ARROWS: dict[str, set[str]] = {
 }
 # the commands on a checkpoint, and what calls train() as a whole
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
-ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export", "experiments"), ABOVE)
+ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export"), ABOVE)
 ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
 ARROWS |= {"export": ABOVE | {"evaluate"}}
+ARROWS |= {"experiment": ABOVE | {"evaluate"}}
 ARROWS |= {"plot": ABOVE | {"evaluate", "predict"}}
 ARROWS |= {"page": ABOVE | {"evaluate", "plot", "score"}}
 
@@ -60,6 +61,23 @@ TORCH_FREE = [
     "errors.py",
     "files.py",
     "evaluate.py",
+    "experiment/__init__.py",
+    "experiment/__main__.py",
+    "experiment/child.py",
+    "experiment/cli.py",
+    "experiment/fields.py",
+    "experiment/grid.py",
+    "experiment/names.py",
+    "experiment/plan.py",
+    "experiment/pool.py",
+    "experiment/reading.py",
+    "experiment/record.py",
+    "experiment/search.py",
+    "experiment/space.py",
+    "experiment/table.py",
+    "experiment/trial.py",
+    "experiment/trials.py",
+    "experiment/words.py",
     "export.py",
     "page.py",
     "pages/__init__.py",
@@ -106,6 +124,7 @@ TORCH_FREE = [
     "train/config.py",
     "train/interrupt.py",
     "train/model.py",
+    "train/progress.py",
     "train/recipes.py",
     "train/rules.py",
     "train/tracking.py",

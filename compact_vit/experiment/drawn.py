@@ -20,10 +20,11 @@ from ..plots.style import (
     shortened,
 )
 from ..train.config import TrainConfig
-from .fields import DOTTED, shown
+from .fields import DOTTED
 from .plan import Experiment, Planned
 from .record import read_history
 from .table import varying
+from .words import brief
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,9 +71,9 @@ def _averaged(
     groups: dict[str, list[list[dict[str, Any]]]] = {}
     for run in runs:
         name = ", ".join(
-            shown(run.varied[field])
+            brief(run.varied[field])
             if isinstance(run.varied[field], str)
-            else f"{field.removeprefix(DOTTED)} {shown(run.varied[field])}"
+            else f"{field.removeprefix(DOTTED)} {brief(run.varied[field])}"
             for field in fields
             if run.varied[field] is not None
         )
@@ -97,16 +98,16 @@ def _dots(rows: Sequence[Mapping[str, Any]], title: str, fields: Sequence[str]) 
         key, title_y = "lowest_loss", f"lowest {rows[0]['watched']} loss"
     varied = [field for field in varying(rows, fields) if field != "seed"] or ["name"]
     first, others = varied[0], varied[1:]
-    values = list(dict.fromkeys(shown(row[first]) for row in rows))
-    tones = next((f for f in others if len({shown(row[f]) for row in rows}) <= len(PALETTE)), None)
-    kinds = list(dict.fromkeys(shown(row[tones]) for row in rows)) if tones else [""]
+    values = list(dict.fromkeys(brief(row[first]) for row in rows))
+    tones = next((f for f in others if len({brief(row[f]) for row in rows}) <= len(PALETTE)), None)
+    kinds = list(dict.fromkeys(brief(row[tones]) for row in rows)) if tones else [""]
     figure = new_figure(PAGE_WIDTH, 4.2, title)
     axes = figure.subplots()
     for number, kind in enumerate(kinds):
-        mine = [row for row in rows if tones is None or shown(row[tones]) == kind]
+        mine = [row for row in rows if tones is None or brief(row[tones]) == kind]
         shift = 0.6 * ((number + 0.5) / len(kinds) - 0.5)
         axes.plot(
-            [values.index(shown(row[first])) + shift for row in mine],
+            [values.index(brief(row[first])) + shift for row in mine],
             [row[key] for row in mine],
             "o",
             markersize=4,

@@ -67,10 +67,3 @@ def value_of(config: TrainConfig, field: str) -> Any:
     if field.startswith(DOTTED):
         return config.model_options.get(field.removeprefix(DOTTED))
     return getattr(config, field)
-
-
-def shown(value: Any) -> str:
-    """``value`` in a table or a name: ``0.1``, ``cct_2_3x2``, ``512-256``."""
-    if isinstance(value, (list, tuple)):
-        return "-".join(map(shown, value))
-    return str(value)

@@ -15,7 +15,6 @@ from ..errors import Stopped
 from ..tables import comma_separated, render, write_text
 from ..train.progress import duration
 from .child import REFUSED
-from .fields import shown
 from .plan import (
     EXPERIMENT,
     FAILED,
@@ -31,6 +30,7 @@ from .plan import (
 from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
 from .record import NOTHING, comparable, read_json, row_of, state_of, write_json
 from .table import mean_columns, mean_notes, means, notes, run_columns
+from .words import shown
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UsageError, unknown
-from .fields import DOTTED, FIELDS, shown
+from .fields import DOTTED, FIELDS
+from .words import shown
 
 #: Fields whose values say by themselves what they are.
 SPEAKING = ("model", "optimizer", "schedule", "dataset", "recipe", "auto_augment")

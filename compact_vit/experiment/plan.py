@@ -12,10 +12,11 @@ from typing import Any
 
 from ..errors import UsageError
 from ..train.config import TrainConfig
-from .fields import DOTTED, check_field, configured, flat, located, shown, value_of
+from .fields import DOTTED, check_field, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
 from .reading import Section, read_yaml
 from .space import SEARCHED, Search, read_search
+from .words import shown
 
 #: More runs than this are a mistake.
 MOST_RUNS = 10_000

@@ -138,10 +138,9 @@ class Section:
     def number(self, key: str) -> float:
         """The finite number under ``key``."""
         value = self.values.get(key)
-        real = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not real or not math.isfinite(value):
-            raise self.wrong(key, f"must be a number, got {value!r:.40}")
-        return value
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return value
+        raise self.wrong(key, f"must be a number, got {value!r:.40}")
 
     def whole(self, key: str, default: int, least: int) -> int:
         """The whole number of at least ``least`` under ``key``."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..files import write_whole
 from ..train.config import TrainConfig
-from .fields import shown
+from .words import shown
 
 
 def read_json(path: Path) -> dict[str, Any]:

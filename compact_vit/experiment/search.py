@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import Stopped, UsageError
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
-from .fields import configured, shown
+from .fields import configured
 from .plan import EXPERIMENT, PAGE, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
 from .record import read_json, write_json
@@ -22,6 +22,7 @@ from .space import Choice, Search
 from .table import field_columns
 from .trial import JOURNAL, import_optuna, mend
 from .trials import Trials, run_name
+from .words import shown
 
 BEST, SEARCH_PICTURE = "best.json", "search.png"
 

@@ -22,8 +22,9 @@ from ..plots.style import (
     plain,
     shortened,
 )
-from .fields import DOTTED, shown
+from .fields import DOTTED
 from .space import Choice, Range
+from .words import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,8 +89,8 @@ def _against(axes: Axes, rows: Rows, field: str, span: Choice | Range) -> None:
     label_axes(axes, plain(field.removeprefix(DOTTED)), "")
     open_axes(axes)
     if isinstance(span, Choice):
-        names = [shown(value) for value in span.values]
-        _dots(axes, rows, [names.index(shown(row[field])) for row in rows])
+        names = [brief(value) for value in span.values]
+        _dots(axes, rows, [names.index(brief(row[field])) for row in rows])
         axes.set_xticks(range(len(names)), shortened(names, 14))
         axes.set_xlim(-0.5, len(names) - 0.5)
         if sum(map(len, names)) > 24:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..scoring import mean_and_spread
 from ..tables import Column
-from .fields import DOTTED, shown
+from .fields import DOTTED
 from .names import SPEAKING
+from .words import brief
 
 #: One row: what a run, or a group of seeds, came to.
 Rows = Sequence[Mapping[str, Any]]
@@ -21,10 +22,6 @@ def _seconds(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
-def _brief(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
-
-
 def varying(rows: Rows, fields: Sequence[str]) -> list[str]:
     """Those of ``fields`` that are not the same in all ``rows``."""
     return [field for field in fields if len({repr(row[field]) for row in rows}) > 1]
@@ -33,8 +30,7 @@ def varying(rows: Rows, fields: Sequence[str]) -> list[str]:
 def field_columns(fields: Sequence[str]) -> list[Column]:
     """A column for each field of a training."""
     return [
-        Column(field, field.removeprefix(DOTTED), _brief, text=field in SPEAKING)
-        for field in fields
+        Column(field, field.removeprefix(DOTTED), brief, text=field in SPEAKING) for field in fields
     ]
 
 

@@ -100,7 +100,7 @@ class MaskedAutoencoder(nn.Module):
             num_hidden = _hidden_in_each(hidden)
         order = hidden.byte().argsort(dim=1, stable=True)  # [B, G], the visible first
         visible = order[:, : self.num_blocks - num_hidden]
-        tokens = self.decoder_embed(self._encode(self._without(x, hidden), visible))  # [B, V, E]
+        tokens = self.decoder_embed(self._encode(self.without(x, hidden), visible))  # [B, V, E]
         unseen = self.mask_token.expand(len(x), num_hidden, -1)
         tokens = _take(torch.cat((tokens, unseen), dim=1), order.argsort(dim=1))  # [B, G, E]
         tokens = self.decoder_positions(tokens, self.grid_size)
@@ -129,6 +129,28 @@ class MaskedAutoencoder(nn.Module):
         error = (predicted - wanted).square().mean(dim=2)  # [B, G]
         return (error * hidden).sum(dim=1) / hidden.sum(dim=1)
 
+    def without(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Pictures ``[B, C, H, W]`` whose hidden blocks are 0, the mean colour."""
+        rows, columns = self.grid_size
+        grid = hidden.view(-1, 1, rows, 1, columns, 1)  # [B, G] -> [B, 1, g, 1, g', 1]
+        grid = grid.expand(-1, -1, -1, self.block, -1, self.block)  # [B, 1, g, b, g', b]
+        return x.masked_fill(grid.flatten(4).flatten(2, 3), 0.0)  # [B, 1, H, W]
+
+    def rebuilt(self, predicted: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
+        """Pictures whose hidden blocks are what was told of them: ``[B, C, H, W]``.
+
+        ``predicted``, ``x`` and ``hidden`` as in ``loss``. As in the paper's pictures, a block gets
+        back the true mean and deviation that ``targets`` takes from it.
+        """
+        height, width = x.shape[2:]
+        true = _blocks(x.permute(0, 2, 3, 1).flatten(1, 2), height, width, self.block)
+        mean = true.mean(dim=2, keepdim=True)  # [B, G, 1]
+        deviation = (true.var(dim=2, correction=0, keepdim=True) + 1e-6).sqrt()
+        pixels = torch.where(hidden.unsqueeze(2), predicted * deviation + mean, true)
+        grid = pixels.unflatten(2, (self.block, self.block, -1)).unflatten(1, self.grid_size)
+        rows = grid.permute(0, 5, 1, 3, 2, 4)  # [B, g, g', b, b, C] -> [B, C, g, b, g', b]
+        return rows.flatten(4).flatten(2, 3)
+
     def no_weight_decay(self) -> set[str]:
         """Parameters of two and more dimensions that take no decay: the encoder's, mask token."""
         return {f"encoder.{name}" for name in self.encoder.no_weight_decay()} | {"mask_token"}
@@ -136,13 +158,6 @@ class MaskedAutoencoder(nn.Module):
     def extra_repr(self) -> str:
         rows, columns = self.grid_size
         return f"block={self.block}, grid {rows}x{columns}"
-
-    def _without(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Pictures whose hidden blocks are 0."""
-        rows, columns = self.grid_size
-        grid = hidden.view(-1, 1, rows, 1, columns, 1)  # [B, G] -> [B, 1, g, 1, g', 1]
-        grid = grid.expand(-1, -1, -1, self.block, -1, self.block)  # [B, 1, g, b, g', b]
-        return x.masked_fill(grid.flatten(4).flatten(2, 3), 0.0)  # [B, 1, H, W]
 
     def _encode(self, x: Tensor, visible: Tensor) -> Tensor:
         """The encoder's normalised tokens of the visible blocks alone: ``[B, V, s*s*D]``."""

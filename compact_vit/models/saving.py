@@ -42,11 +42,7 @@ def save_pretrained(
     from safetensors.torch import save
 
     path = Path(folder)
-    for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
-    if (path / CARD).exists():
-        read_card(path)  # the folder of a run has another
+    check_folder(path)
     config = dataclasses.replace(model.config, num_classes=model.num_classes)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     differing = difference(state, config)
@@ -73,6 +69,15 @@ def save_pretrained(
     write_whole(path / CARD, f"{text}\n".encode())
     write_whole(path / "README.md", about.encode())
     return json.loads(text)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse to write weights where something else is: a file, or the folder of a run."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+    if (path / CARD).exists():
+        read_card(path)  # a run has another of the same name
 
 
 def rounded(tensor: Tensor) -> Tensor:

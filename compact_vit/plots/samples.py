@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def plot_samples(
-    originals: Tensor, draws: Sequence[Tensor], names: Sequence[str], title: str = ""
+    originals: Tensor,
+    draws: Sequence[Tensor],
+    names: Sequence[str],
+    title: str = "",
+    said: Sequence[str] = (),
 ) -> Figure:
     """A grid: a row of pictures as they are, then a row for every draw of their augmentation.
 
     ``originals`` and each of ``draws`` are ``uint8 [B, C, H, W]``; ``names`` are the B classes.
+    ``said`` names the draws, by default by their number.
     """
     if not len(originals):
         raise UsageError("a grid of samples needs at least one picture, got none")
@@ -37,7 +42,7 @@ def plot_samples(
         panels[0].text(
             -0.08,
             0.5,
-            f"draw {row}" if row else "original",
+            ("original", *(said or (f"draw {i + 1}" for i in range(len(draws)))))[row],
             transform=panels[0].transAxes,
             rotation=90,
             va="center",

@@ -168,6 +168,7 @@ def rehearse(
     devices = [x.device] if x.device.type == "cuda" else []
     kept = [(buffer, buffer.clone()) for buffer in forward.buffers()]
     skipped = _skipped_graphs() if graphs else 0
+    answer = forward if call is None else call  # one compiled has no truth value
     try:
         with torch.random.fork_rng(devices):
             for _ in range(_RECORDED if graphs else 1):
@@ -175,7 +176,7 @@ def rehearse(
                 if graphs:
                     before_replay(forward, parts=1)
                 with autocast(x.device, precision):
-                    said = (call or forward)(x)
+                    said = answer(x)
                 said.float().sum().backward()
     except Exception as error:  # every backend of every compiler has its own
         return " ".join(str(error).split())[:200]

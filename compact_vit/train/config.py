@@ -161,7 +161,9 @@ class TrainConfig:
         "auto",
     )
     compile: str | bool = _field(
-        "machine", "torch.compile, on or off; auto: for long runs on a GPU", "auto"
+        "machine",
+        "torch.compile: on, off, or graphs, as CUDA graphs too; auto: for long runs on a GPU",
+        "auto",
     )
     cpu_attention_dropout: bool = _field(
         "machine", "drop attention weights on a CPU too, where it costs the fused attention"
@@ -226,7 +228,12 @@ class TrainConfig:
         return cls(**values)
 
 
-def names_path(config: TrainConfig, name: str) -> bool:
-    """Whether the field ``name`` holds the path of a file or folder."""
-    value = getattr(config, name)
-    return value is not None and not value.startswith("timm/")
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """``config`` with paths that lead from anywhere to what they lead to from here."""
+    given = {name: getattr(config, name) for name in ("data_dir", "init_from", "teacher")}
+    paths = {
+        name: os.path.abspath(os.path.expanduser(path))
+        for name, path in given.items()
+        if path is not None and not path.startswith("timm/")
+    }
+    return dataclasses.replace(config, **paths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import time
@@ -16,7 +15,7 @@ from torch import nn
 from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
 from .checkpoint import load_checkpoint
-from .config import TrainConfig, names_path
+from .config import TrainConfig, with_whole_paths
 from .distributed import Processes, lost, processes
 from .ending import ended
 from .epoch import train_epoch
@@ -24,15 +23,15 @@ from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_splits
 from .interrupt import Stopper
 from .machine import exactly, hardware, pick_device
-from .metrics import Evaluating, Evaluation
-from .objective import Evaluated
+from .metrics import Evaluating
+from .objective import Evaluated, Rebuilt
 from .page import write_page
 from .progress import Progress
 from .run import RunFolder, check_output
 from .save import save_run, take_up
 from .start import start_from
 from .state import TrainState, build_state, compiled_forward
-from .summary import summarize_run, write_curves
+from .summary import summarize_run, write_curves, write_rebuilt
 from .tracking import Tracking, need_packages
 
 if TYPE_CHECKING:
@@ -75,13 +74,9 @@ def train(
     with processes() as together, exactly(config.deterministic):
         if output is not None:
             together.share(lambda: check_output(Path(output)))
-        run = _Run.build(config, together, quiet, time_limit)
+        run = _Run.build(with_whole_paths(config), together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config.init_from))
-        for name in ("data_dir", "init_from", "teacher"):  # found from anywhere by the folder
-            if names_path(config, name):
-                path = os.path.abspath(os.path.expanduser(getattr(config, name)))
-                config = dataclasses.replace(config, **{name: path})
-        folder = together.share(lambda: RunFolder.create(output, config))
+        folder = together.share(lambda: RunFolder.create(output, run.config))
         return run.go(folder, [], on_epoch)
 
 
@@ -292,7 +287,9 @@ class _Run:
         summary = summarize_run(self.config, state, splits, history, last, best)
         if self.together.first:
             write_curves(folder.path / "curves.png", history, self.config)
-            if isinstance(last, Evaluation):
+            if isinstance(last, Rebuilt):
+                write_rebuilt(folder.path / "rebuilt.png", splits, pictures, last)
+            else:
                 write_page(folder, self.config, state, splits, pictures, history, last, summary)
             tracking.end(summary)
             folder.write_json("summary.json", summary)  # which says that all is there

@@ -76,7 +76,7 @@ def over_pictures(
     """What ``answer`` gives for ``uint8 [B,C,H,W]`` with ``model`` evaluating: all, a row each."""
     was_training = model.training
     model.eval()
-    answers = [torch.empty(0)]
+    answers = [torch.empty(0, device=how.device)]
     batch_size = how.batch_size or (64 if how.device.type == "cpu" else 512)
     mine = how.processes.share_of(len(pictures))
     share = Pictures(pictures.images[mine], pictures.labels[mine])

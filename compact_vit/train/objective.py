@@ -24,13 +24,21 @@ from .config import TrainConfig
 from .metrics import Evaluating, Evaluation, evaluate_model, over_pictures
 from .teacher import Teacher
 
+#: Pictures that a reconstruction is shown of.
+_SHOWN = 8
+
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """How well hidden pixels are told on ``n`` pictures, as mean squared error."""
+    """How well hidden pixels are told on ``n`` pictures, as mean squared error; the first of them.
+
+    Of those, normalised ``[few, C, H, W]``: what was ``seen``, and what was ``told``.
+    """
 
     n: int
     loss: float
+    seen: Tensor
+    told: Tensor
 
     def figures(self) -> dict[str, float]:
         """The plain numbers, for a log."""
@@ -123,16 +131,21 @@ class Reconstruction:
         assert isinstance(module, MaskedAutoencoder)
         every = module.draw(len(pictures), self.ratio, torch.Generator().manual_seed(0))  # [N, G]
         hidden = every[how.processes.share_of(len(pictures))].to(how.device)
-        done = 0
+        count, done = module.num_hidden(self.ratio), 0
+        shown: list[Tensor] = []
 
         def losses(images: Tensor) -> Tensor:
             nonlocal done
             x, mine = how.normalize(images), hidden[done : done + len(images)]
             done += len(images)
-            return module.loss(module(x, mine, module.num_hidden(self.ratio)).float(), x, mine)
+            predicted = module(x, mine, count).float()
+            if not shown:
+                shown.extend((module.without(x, mine), module.rebuilt(predicted, x, mine)))
+            return module.loss(predicted, x, mine)
 
         each = over_pictures(module, losses, pictures, how)
-        return Rebuilt(len(each), each.double().mean().item())
+        seen, told = (images[:_SHOWN].clone() for images in shown)
+        return Rebuilt(len(each), each.double().mean().item(), seen, told)
 
 
 def pretraining(model: nn.Module, config: TrainConfig) -> MaskedAutoencoder:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -30,6 +30,8 @@ from .teacher import load_teacher
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
+
+_NOT_COMPILED = "not compiled: torch.compile fails"
 
 
 @dataclass
@@ -219,10 +221,22 @@ def compiled_forward(state: TrainState) -> nn.Module:
     share = state.loader.batch_size // state.processes.count
     shape = (share, model.in_chans, *model.config.height_width)
     x = torch.zeros(shape, device=state.device).chunk(choices.parts)[0]
-    forward = compile_model(eager)
-    failure = rehearse(forward, x, choices.precision)
-    if not failure:
-        return forward
-    note = f"not compiled: torch.compile fails here: {failure}"
-    state.choices = dataclasses.replace(choices, compile=False, notes=(*choices.notes, note))
+    labels = torch.zeros(len(x), dtype=torch.int64, device=state.device)
+    targets = state.objective.targets(x, labels, state.augmentation)  # seeded anew for every step
+    alone, notes = state.processes.count == 1, choices.notes
+    if choices.graphs and not alone:
+        notes += ("compiled without CUDA graphs: several processes average between them",)
+    for graphs in (True, False) if choices.graphs and alone else (False,):
+        forward = compile_model(eager, graphs=graphs)
+
+        def call(x: Tensor, forward: nn.Module = forward) -> Tensor:
+            return state.objective.outputs(forward, x, targets)
+
+        failure = rehearse(eager, x, choices.precision, call=call, graphs=graphs)
+        if not failure:
+            state.choices = dataclasses.replace(choices, graphs=graphs, notes=notes)
+            return forward
+        left = "compiled without CUDA graphs: they fail" if graphs else _NOT_COMPILED
+        notes += (f"{left} here: {failure}",)
+    state.choices = dataclasses.replace(choices, compile=False, graphs=False, notes=notes)
     return eager

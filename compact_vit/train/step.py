@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+from .choices import before_replay
 from .config import TrainConfig
 from .metrics import autocast
 from .state import TrainState
@@ -30,6 +32,8 @@ def train_step(
     figures = torch.zeros(3, device=x.device)
     parts = list(zip(x.chunk(choices.parts), targets.chunk(choices.parts), strict=True))
     for number, (part, wanted) in enumerate(parts, 1):
+        if choices.graphs:
+            before_replay(state.module, len(parts))
         with averaged(forward, number == len(parts)):
             with autocast(state.device, choices.precision):
                 said = objective.outputs(forward, part, wanted)  # a row a picture
@@ -79,5 +83,19 @@ def _update(state: TrainState, config: TrainConfig) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
     state.schedule.step()
     if state.ema is not None:
-        state.ema.update_parameters(state.module)
+        _follow(state.ema, state.module, config.ema)
     return norm
+
+
+@torch.no_grad()
+def _follow(ema: AveragedModel, module: nn.Module, decay: float) -> None:
+    """What ``ema.update_parameters`` does, but for a copy to the device that the host waits for."""
+    own: list[Tensor] = list(ema.module.parameters())
+    new: list[Tensor] = list(module.parameters())
+    if ema.n_averaged == 0:
+        torch._foreach_copy_(own, new)
+    else:
+        torch._foreach_lerp_(own, new, 1 - decay)
+    for kept, now in zip(ema.module.buffers(), module.buffers(), strict=True):
+        kept.copy_(now)
+    ema.n_averaged += 1

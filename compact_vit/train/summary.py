@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..data.pictures import DataSplits
-from ..plots import plot_curves, save_figure
+import torch
+
+from ..data.pictures import DataSplits, Pictures
+from ..plots import plot_curves, plot_samples, save_figure
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
 from .config import TrainConfig
 from .machine import hardware, versions
 from .metrics import Evaluation
-from .objective import Evaluated
+from .objective import Evaluated, Rebuilt
 from .state import TrainState
 
 #: Accuracy in percent below which the score is zero.
@@ -96,6 +98,7 @@ def _machine(state: TrainState) -> dict[str, Any]:
     return {
         "precision": choices.precision,
         "compiled": choices.compile,
+        "cuda_graphs": choices.graphs,
         "parts": choices.parts,
         "attention": choices.attention,
         "attention_dropout": choices.attention_dropout,
@@ -109,6 +112,19 @@ def run_title(config: TrainConfig) -> str:
     """The model and its data set, a folder of pictures by its own name."""
     folder = config.dataset == "folder"
     return f"{config.model} on {Path(config.data_dir or '').name if folder else config.dataset}"
+
+
+def write_rebuilt(path: Path, splits: DataSplits, pictures: Pictures, last: Rebuilt) -> None:
+    """Draw a few of the ``pictures``, what was seen of them, and what was told."""
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (splits.mean, splits.std))
+    rows = [
+        (255 * (x.cpu() * std + mean)).round().clamp(0, 255).to(torch.uint8)
+        for x in (last.seen, last.told)
+    ]
+    few = len(last.seen)
+    names = [splits.classes[label] for label in pictures.labels[:few].tolist()]
+    figure = plot_samples(pictures.images[:few], rows, names, said=("seen", "told"))
+    save_figure(figure, path)
 
 
 def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig) -> None:

@@ -1,4 +1,4 @@
-"""Real runs that are killed or stopped end as runs that never were."""
+"""A real run that was stopped and killed in every way ends as one that never was."""
 
 from __future__ import annotations
 
@@ -8,85 +8,85 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
+import torch
 
 from compact_vit.experiment import plan_runs, pool, read_experiment, run_grid
-from compact_vit.train import train
+from compact_vit.train import TrainConfig, train
 
-TRAIN = {"dataset": "digits", "model": "mlp", "epochs": 25, "batch_size": 256, "device": "cpu"}
-#: of digits, 1,437 to train on: an epoch takes about as long as a look at the processes
+TRAIN = {"dataset": "digits", "model": "mlp", "epochs": 16, "batch_size": 256, "device": "cpu"}
 CLOCK = ("seconds", "pictures_per_second")
 
 
-@pytest.fixture
-def experiment(write):
-    return read_experiment(write(train=TRAIN, grid={"lr": [0.001]}))
+LOG = Path("out/lr0.001/metrics.jsonl")
 
 
-@pytest.fixture
-def assert_as_one_piece(experiment, tmp_path) -> Callable[[], None]:
-    """That ``out`` holds the run that the same configuration gives in one piece."""
+def test_stopped_and_killed_it_ends_the_same(write, tmp_path, monkeypatch) -> None:
+    experiment = read_experiment(write(train=TRAIN, grid={"lr": [0.001]}))
+    status, said = command_hit_by(signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    stopped = "stopped by SIGTERM, 0 of 1 runs finished and the others saved: go on with"
+    assert said.splitlines()[-1].startswith(stopped)
 
-    def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        summary = json.loads((folder / "summary.json").read_text())
-        kept = {key: summary[key] for key in ("final", "best", "parameters", "score")}
-        return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows], kept
+    status, _ = command_hit_by(signal.SIGKILL)
+    assert status == -signal.SIGKILL
 
-    def check() -> None:
-        import torch
+    # the process that it left behind leaves too, and is waited for: two would spoil the run
+    look, begun = pool._look, epochs()
 
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            (run,) = plan_runs(experiment)
-            train(run.config, output=tmp_path / "whole", quiet=True)
-        finally:
-            torch.set_num_threads(threads)
-        assert read(Path("out/lr0.001")) == read(tmp_path / "whole")
-
-    return check
-
-
-def test_a_process_killed(experiment, monkeypatch, assert_as_one_piece) -> None:
-    look, killed = pool._look, []
-
-    def kill_once(children, on_end):
+    def kill(children, on_end):
         for child in children:
-            if not killed and Path(child.job.told["output"], "metrics.jsonl").exists():
+            if epochs() > begun:
                 child.process.kill()
-                killed.append(child)
         return look(children, on_end)
 
-    monkeypatch.setattr(pool, "_look", kill_once)
+    monkeypatch.setattr(pool, "_look", kill)
     result = run_grid(experiment, output="out", cores=1, quiet=True)
     assert [row["state"] for row in result.rows] == ["unfinished"]
     assert "killed by SIGKILL" in result.rows[0]["error"]
+
+    monkeypatch.setattr(pool, "_look", look)
     result = run_grid(experiment, output="out", cores=1, quiet=True)
     assert [row["state"] for row in result.rows] == ["finished"]
-    assert_as_one_piece()
+    (run,) = plan_runs(experiment)
+    assert read(LOG.parent) == in_one_piece(run.config, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
-def test_the_whole_command_killed_or_stopped(experiment, number, assert_as_one_piece) -> None:
-    words = [sys.executable, "-m", "compact_vit.experiment", "grid", str(experiment.path)]
+def epochs() -> int:
+    """How many the run has done."""
+    return LOG.read_text().count("\n") if LOG.exists() else 0
+
+
+def command_hit_by(number: signal.Signals) -> tuple[int, str]:
+    """What the command left with and said, to which this signal came after an epoch more."""
+    words = [sys.executable, "-m", "compact_vit.experiment", "grid", "exp.yaml"]
     words += ["--output", "out", "--cores", "1"]
+    begun, tick = epochs(), threading.Event()
     command = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    log, tick = Path("out/lr0.001/metrics.jsonl"), threading.Event()
-    while not log.exists():
+    while epochs() <= begun:
         assert command.poll() is None
         tick.wait(0.01)
     os.kill(command.pid, number)
-    _, err = command.communicate(timeout=120)
-    if number == signal.SIGTERM:
-        assert command.returncode == 128 + signal.SIGTERM
-        said = "stopped by SIGTERM, 0 of 1 runs finished and the others saved: go on with"
-        assert err.splitlines()[-1].startswith(said)
-    # its process leaves with it, and is waited for: two would spoil the run
-    result = run_grid(experiment, output="out", cores=1, quiet=True)
-    assert [row["state"] for row in result.rows] == ["finished"]
-    assert_as_one_piece()
+    _, said = command.communicate(timeout=120)
+    return command.returncode, said
+
+
+def in_one_piece(config: TrainConfig, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """What the run gives that nothing happens to."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(config, output=folder, quiet=True)
+    finally:
+        torch.set_num_threads(threads)
+    return read(folder)
+
+
+def read(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A run's lines and its results without what a clock says."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = {key: summary[key] for key in ("final", "best", "parameters", "score")}
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows], kept

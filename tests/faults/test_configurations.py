@@ -47,7 +47,9 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "temperature": st.floats(0, 100, exclude_min=True),
     "init_from": st.none(),
     "model_options": st.just({}),
-    "recipe": st.sampled_from(["quick", "published-200", "published-300", "student-200"]),
+    "recipe": st.sampled_from(
+        ["quick", "published-200", "published-300", "student-200", "speedrun"]
+    ),
     "model": st.sampled_from(["cvt_2_8", "cvt_2_4", "vit_lite_2_4", "cct_2_3x1", "cct_2_3x2"]),
     "positional_embedding": st.sampled_from(["learnable", "sine", "none"]),
     "residual": st.sampled_from(["published", "pre_norm"]),

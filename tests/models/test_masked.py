@@ -414,3 +414,26 @@ def test_wrong_use_is_told_in_one_line(ask, words) -> None:
         ask()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_rebuilt_pictures_by_hand() -> None:
+    """What is visible stays; a hidden block is what was told, with the block's own statistics."""
+    module = MaskedAutoencoder(create_model("vit_lite_2_4", img_size=(8, 12)), block=4)
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 3, 8, 12, generator=generator)
+    hidden = module.draw(2, 0.5, generator)
+    predicted = torch.randn(2, 6, 48, generator=generator)
+    found = module.rebuilt(predicted, x, hidden)
+    for picture in range(2):
+        for block in range(6):
+            row, column = 4 * (block // 3), 4 * (block % 3)
+            true = x[picture, :, row : row + 4, column : column + 4]
+            if hidden[picture, block]:
+                told = predicted[picture, block].view(4, 4, 3).permute(2, 0, 1)
+                wanted = told * (true.var(correction=0) + 1e-6).sqrt() + true.mean()
+            else:
+                wanted = true
+            got = found[picture, :, row : row + 4, column : column + 4]
+            assert torch.allclose(got, wanted, atol=1e-5)
+    exact = module.rebuilt(module.targets(x), x, hidden)
+    assert torch.allclose(exact, x, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Averaged weights are torch's own average, bit for bit, and what batch norms remember is the model's."""
+"""Averaged weights are torch's own average, bit for bit; batch norms remember as the model's."""
 
 from __future__ import annotations
 

@@ -237,6 +237,7 @@ def test_a_pretraining_and_what_follows(masked, tiny, tmp_path, capsys, drawing)
     assert summary["final"] == {"split": "test", "n": 12, "epoch": 12, "loss": losses[-1]}
     assert summary["best"] == {**summary["final"], "picked_on": None}
     assert not (tmp_path / "mae" / "report.html").exists()
+    assert (tmp_path / "mae" / "rebuilt.png").stat().st_size > 5_000
     drawing(tmp_path / "curves.png", result.history, result.config)
     assert [axes.get_ylabel() for axes in plot_curves(result.history).axes] == ["squared error"]
 

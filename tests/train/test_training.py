@@ -120,16 +120,16 @@ def test_gradients_are_clipped(tiny, tmp_path, gradients) -> None:
 
 
 def test_averaged_weights_are_the_hand_computed_ones(tiny, tmp_path, monkeypatch) -> None:
-    from torch.optim.swa_utils import AveragedModel
+    from compact_vit.train import step
 
     steps = []
-    update = AveragedModel.update_parameters
+    update = step._follow
 
-    def watched(self, model) -> None:
+    def watched(ema, model, decay) -> None:
         steps.append([p.detach().clone().double() for p in model.parameters()])
-        update(self, model)
+        update(ema, model, decay)
 
-    monkeypatch.setattr(AveragedModel, "update_parameters", watched)
+    monkeypatch.setattr(step, "_follow", watched)
     result = train(tiny(ema=0.7, lr=1e-2), output=tmp_path / "run", quiet=True)
     assert len(steps) == 6
     average = steps[0]
