@@ -29,6 +29,7 @@ def test_stopped_and_killed_it_ends_the_same(write, tmp_path, monkeypatch) -> No
     assert status == 128 + signal.SIGTERM
     stopped = "stopped by SIGTERM, 0 of 1 runs finished and the others saved: go on with"
     assert said.splitlines()[-1].startswith(stopped)
+    first = LOG.read_text().splitlines()[0]
 
     status, _ = command_hit_by(signal.SIGKILL)
     assert status == -signal.SIGKILL
@@ -50,6 +51,7 @@ def test_stopped_and_killed_it_ends_the_same(write, tmp_path, monkeypatch) -> No
     monkeypatch.setattr(pool, "_look", look)
     result = run_grid(experiment, output="out", cores=1, quiet=True)
     assert [row["state"] for row in result.rows] == ["finished"]
+    assert LOG.read_text().splitlines()[0] == first  # to the second: nothing was done twice
     (run,) = plan_runs(experiment)
     assert read(LOG.parent) == in_one_piece(run.config, tmp_path / "whole")
 
