@@ -74,9 +74,9 @@ def train(
     with processes() as together, exactly(config.deterministic):
         if output is not None:
             together.share(lambda: check_output(Path(output)))
-        run = _Run.build(with_whole_paths(config), together, quiet, time_limit)
+        run = _Run.build(config, together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config.init_from))
-        folder = together.share(lambda: RunFolder.create(output, run.config))
+        folder = together.share(lambda: RunFolder.create(output, with_whole_paths(config)))
         return run.go(folder, [], on_epoch)
 
 
