@@ -11,7 +11,7 @@ FOLDER = "train --dataset folder --data-dir"
 TABLE = [
     # the command itself
     ("trian", "unknown program 'trian': did you mean 'train'?"),
-    ("zzz", "unknown program 'zzz': choose from train, evaluate, predict, "),
+    ("zzz", "unknown program 'zzz': choose from train, experiment, evaluate, predict, "),
     ("--versoin", "unknown argument '--versoin': did you mean '--version'?"),
     # options
     ("train --epoch 3", "unknown argument '--epoch': did you mean '--epochs'?"),
@@ -199,6 +199,34 @@ TABLE = [
     ("suggest --max-macs 1M --num-classes 0", "num_classes must be at least 1, got 0"),
     ("suggest --max-macs 1M --dataset cifar-100", "did you mean 'cifar100'?"),
     ("suggest --max-macs 1M --dataset folder", "say --num-classes: the data set folder has none"),
+    # what is learnt, and who is told
+    ("train --objective mea", "unknown objective 'mea': did you mean 'mae'?"),
+    ("train --objective mae --mask-block 3", "mask_block must divide the 16x16 pixels"),
+    ("train --objective mae --model rn_1", "only the compact transformers"),
+    ("train --objective mae --mixup 0.5", "mixup must be 0.0 with objective 'mae'"),
+    ("train --objective mae --mask-ratio 0", "mask_ratio must be above 0"),
+    ("train --mask-ratio 1.5", "mask_ratio must be a number in [0, 1), got 1.5"),
+    ("train --mask-block half", "--mask-block: invalid int value: 'half'"),
+    ("train --teacher nobody", "'nobody' is not the folder of a run"),
+    ("train --teacher a.png", "'a.png' is not the folder of a run"),
+    ("train --teacher timm/resnet_18", "unknown model 'timm/resnet_18'"),
+    ("train --temperature 3", "temperature must be left out without a teacher, got 3.0"),
+    ("train --teacher run --distillation 2", "distillation must be a number in (0, 1], got 2.0"),
+    ("train --report-on vla", "unknown report_on 'vla': did you mean 'val'?"),
+    ("train --report-on val", "report_on must not be 'val' without a validation split"),
+    ("train --train-pictures 5000", "at most the 1,437 training pictures, got 5000"),
+    ("train --train-pictures -1", "a whole number of at least 0, got -1"),
+    ("train --track tensorbored", "unknown track 'tensorbored': did you mean 'tensorboard'?"),
+    ("train --track wandb wandb", "track must hold 'wandb' once"),
+    ("train --head wide", "wanted widths such as 1024,256: 'wide'"),
+    ("train --head 64", "unknown model option 'head'"),
+    ("train --compile graph", "did you mean 'graphs'?"),
+    ("bench cct_2_3x2 --compile graphs", "unknown compile 'graphs'"),
+    # experiments
+    ("experiment gird depth.yaml", "did you mean 'grid'?"),
+    ("experiment grid nothing.yaml", "nothing.yaml"),
+    ("experiment grid a.png", "'a.png' is not text in UTF-8 (byte 0)"),
+    ("experiment search nothing.yaml", "nothing.yaml"),
     ("suggest --max-macs 1M --top 0", "--top: wanted a whole number of at least 1"),
 ]
 

@@ -77,6 +77,7 @@ def test_trials_are_drawn_from_the_space_and_the_best_is_tested_once(search, tes
     best = max(result.rows, key=lambda row: row["val_accuracy"])
     assert tested == [Path("out", f"trial-{best['trial']:04d}")]
     assert result.best["val_accuracy"] == best["val_accuracy"]
+    assert trial.open_study(Path("out"), "none").best_value == best["val_accuracy"]
     assert (result.best["test_accuracy"], result.best["n"]) == (55.0, 360)
     assert result.best["tested"] == [best["trial"]]
     assert json.loads(Path("out/best.json").read_text()) == result.best
