@@ -56,8 +56,8 @@ def test_commands_on_a_run(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--epochs", "1", "--output", "RUN", "--quiet"]) == 0
     to_pil_image((load_digits().images[0] * 255 / 16).round().astype("uint8")).save("picture.png")
-    on_a_run = [line.split()[2:] for line in COMMANDS if " RUN" in line]
-    assert len(on_a_run) == 9
+    on_a_run = [line.split()[2:] for line in COMMANDS if re.search(" RUN| EXPORTED", line)]
+    assert len(on_a_run) == 12
     for module, *words in on_a_run:
         capsys.readouterr()
         assert main([module.removeprefix("compact_vit."), *words]) == 0

@@ -63,7 +63,13 @@ def configured(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def value_of(config: TrainConfig, field: str) -> Any:
-    """What ``field`` is in ``config``; None for an option that its model was not given."""
+    """What ``field`` is in ``config``; None for an option that its model was not given.
+
+    Of a path it is the last part, by which a run or a data set is known.
+    """
     if field.startswith(DOTTED):
         return config.model_options.get(field.removeprefix(DOTTED))
-    return getattr(config, field)
+    value = getattr(config, field)
+    if field in _PATHS and value is not None and not value.startswith("timm/"):
+        return os.path.basename(value)
+    return value

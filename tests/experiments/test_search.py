@@ -276,6 +276,7 @@ def test_a_journal_cut_short_is_mended(tmp_path) -> None:
     (tmp_path / f"{trial.JOURNAL}.lock").touch()
     trial.mend(tmp_path)
     assert journal.read_bytes() == whole
+    assert [path.name for path in tmp_path.glob("journal*")] == [trial.JOURNAL]
     again = trial.open_study(tmp_path, "none")
     again.tell(again.ask(), 60.0)
     assert again.best_value == 60.0
