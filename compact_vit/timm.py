@@ -64,8 +64,11 @@ def _shipped_cfgs() -> dict[str, dict[str, Any]]:
     }
 
 
+#: The named members, and what has weights besides.
+_NAMES = list(dict.fromkeys([*named_models(), *shipped()]))
+
 default_cfgs = generate_default_cfgs(
-    {**{name: _default_cfg(name) for name in named_models()}, **_shipped_cfgs()}
+    {**{name: _default_cfg(name) for name in _NAMES}, **_shipped_cfgs()}
 )
 
 
@@ -116,5 +119,5 @@ def _entrypoint(name: str) -> Callable[..., Any]:
 
 # resizing positions depends on the picture's size, which a traced graph does not know
 register_notrace_module(PositionalEmbedding)
-for _name in named_models():
+for _name in _NAMES:
     globals()[_name] = register_model(_entrypoint(_name))  # timm warns where a name was taken
