@@ -39,8 +39,9 @@ def start(args: argparse.Namespace) -> torch.device:
 
     from compact_vit.train.choices import choose_compile, choose_graphs
     from compact_vit.train.machine import choose_precision, pick_device
+    from compact_vit.train.rules import SWITCHES
 
-    check_machine(args.precision, args.compile)
+    check_machine(args.precision, args.compile, SWITCHES)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)

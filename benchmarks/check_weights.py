@@ -52,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             splits = load_dataset(args.dataset, data_dir=args.data_dir, img_size=size)
             if splits.classes != model.pretrained_cfg.get("label_names"):
                 continue
-            said, got = read_card(folder)["results"], measured(model, splits, args.device)
+            said = read_card(folder).get("results")
+            if said is None:
+                raise UsageError(f"'{folder}' does not say how accurate it is: export it again")
+            got = measured(model, splits, args.device)
             checked += 1
             wrong += abs(got - said["accuracy"]) > args.within or len(splits.test) != said["n"]
             print(

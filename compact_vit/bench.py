@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .cli import Parser, pixels, program
 from .errors import UsageError, unknown
 from .timing import TURN, Call, Spread, finish, seconds_in_turns
-from .train.rules import PRECISIONS, SWITCHES
+from .train.rules import PRECISIONS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -138,11 +138,13 @@ def measure_in_turns(
     ]
 
 
-def check_machine(precision: str, compile: str) -> None:
+def check_machine(
+    precision: str, compile: str, switches: Sequence[str] = ("auto", "on", "off")
+) -> None:
     """``UsageError`` for a precision or a switch that there is not."""
     for name, value, choices in (
         ("precision", precision, ("auto", *PRECISIONS)),
-        ("compile", compile, [switch for switch in SWITCHES if switch != "graphs"]),
+        ("compile", compile, switches),
     ):
         if value not in choices:
             raise unknown(name, value, choices)

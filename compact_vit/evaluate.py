@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
+from .train.config import data_name
 
 if TYPE_CHECKING:
     from .data.pictures import Pictures
-    from .train.config import TrainConfig
     from .train.metrics import Evaluation
     from .train.run import TrainedModel
 
@@ -115,11 +115,6 @@ def describe(trained: TrainedModel, split: str) -> str:
     """What a picture of a run's results is titled."""
     data = data_name(trained.config)
     return f"{trained.config.model} on {data}, {split}, epoch {trained.epoch}"
-
-
-def data_name(config: TrainConfig) -> str:
-    """What a run's data set is called in a title: a folder of pictures by its own name."""
-    return Path(config.data_dir or "").name if config.dataset == "folder" else config.dataset
 
 
 def _parser() -> Parser:

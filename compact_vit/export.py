@@ -43,11 +43,13 @@ def export_run(
     content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
     or not of a compact transformer.
     """
-    from .evaluate import data_name, evaluate_pictures, open_split
+    from .evaluate import evaluate_pictures, open_split
     from .models.compact import CompactTransformer
     from .models.saving import check_folder, rounded
+    from .train.config import data_name
     from .train.machine import pick_device
     from .train.run import RunFolder, load_model
+    from .train.summary import score_of
 
     pick_device(device)  # what is wrong is said before the pictures are read
     check_folder(Path(output))
@@ -71,7 +73,9 @@ def export_run(
     if pictures is not None:
         evaluation = evaluate_pictures(trained, pictures, device)
         facts["results"] = {"split": "test", "n": evaluation.n, **evaluation.figures()}
-        facts["size"]["score"] = _score(evaluation.accuracy, facts["size"])
+        facts["size"]["score"] = score_of(
+            evaluation.accuracy, facts["size"]["parameters_without_positions"]
+        )
     return model.save_pretrained(output, half=half, facts=facts)
 
 
@@ -97,15 +101,6 @@ def _size(model: CompactTransformer) -> dict[str, Any]:
     return {name: getattr(size, name) for name in counted}
 
 
-def _score(accuracy: float, size: Mapping[str, int]) -> dict[str, float]:
-    from .scoring import size_accuracy_score
-    from .train.summary import SCORE_FLOOR
-
-    parameters = size["parameters_without_positions"]
-    value = size_accuracy_score(accuracy, parameters, SCORE_FLOOR, known_percent=True)
-    return {"value": value, "floor": SCORE_FLOOR}
-
-
 def command_of(config: TrainConfig) -> str:
     """The command that trains by ``config``, its data in ``PICTURES`` and other runs in ``RUN``."""
     from .train.config import TrainConfig
@@ -113,7 +108,8 @@ def command_of(config: TrainConfig) -> str:
     named = {name: getattr(config, name) for name in ("dataset", "recipe", "model")}
     plain = TrainConfig(**named, data_dir=config.data_dir)
     words = ["python", "-m", "compact_vit.train"]
-    others = [entry.name for entry in dataclasses.fields(config) if entry.name not in named]
+    left_out = {*named, "track"}  # who was told changes nothing
+    others = [entry.name for entry in dataclasses.fields(config) if entry.name not in left_out]
     for name in [*named, *others]:
         value, flag = getattr(config, name), f"--{name.replace('_', '-')}"
         if value is None:

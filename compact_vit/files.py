@@ -8,6 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import UsageError
+
+
+def check_is_folder(path: Path) -> None:
+    """``UsageError`` if ``path`` cannot become a folder, as a file is in its way."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+
 
 def write_whole(path: Path, *parts: Any, keep: Path | None = None) -> None:
     """Write ``parts``, bytes or buffers, to ``path``, replacing it in one step.

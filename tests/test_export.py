@@ -137,6 +137,10 @@ def test_the_command_is_that_configuration(options) -> None:
     assert again.to_dict() == expected
 
 
+def test_who_was_told_is_not_in_the_command() -> None:
+    assert "track" not in command_of(TrainConfig(track=("tensorboard", "wandb")))
+
+
 def test_other_runs_have_no_path_in_the_command() -> None:
     words = command_of(TrainConfig(init_from="/home/somebody/run"))
     assert "--init-from RUN " in words
@@ -188,6 +192,11 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     (tmp_path / "note.txt").touch()
     said = refused([str(run), "--output", str(tmp_path / "note.txt"), "--no-test"], capsys)
     assert "output must be a folder" in said
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    said = refused([str(run), "--output", str(tmp_path / "mine"), "--no-test"], capsys)
+    assert "README.md' is not of weights, and would be overwritten" in said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)
     (unfinished / "summary.json").unlink()

@@ -19,7 +19,7 @@ from ..plots.style import (
     plain,
     shortened,
 )
-from ..train.config import TrainConfig
+from ..train.config import data_name
 from .fields import DOTTED
 from .plan import Experiment, Planned
 from .record import read_history
@@ -41,7 +41,7 @@ def draw(
     Up to ``MOST_CURVES`` runs by their curves; if there are more, means over seeds by theirs; if
     these are too many as well, every run's accuracy against the first field that varies.
     """
-    data = " and ".join(sorted({_pictures(run.config) for run in runs}))
+    data = " and ".join(sorted({data_name(run.config) for run in runs}))
     title = f"{experiment.path.stem}: {len(runs)} of {len(rows)} runs on {data}"
     histories = {run.name: read_history(folder / run.name) for run in runs}
     if len(runs) <= MOST_CURVES:
@@ -50,11 +50,6 @@ def draw(
     if len(averaged) <= MOST_CURVES:
         return compare_curves(averaged, f"{title}, means over seeds", experiment.axes)
     return _dots([row for row in rows if row["state"] == "finished"], title, list(runs[0].varied))
-
-
-def _pictures(config: TrainConfig) -> str:
-    folder = config.dataset == "folder"
-    return Path(config.data_dir or "").name if folder else config.dataset
 
 
 def _averaged(

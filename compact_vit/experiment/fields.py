@@ -50,7 +50,7 @@ def check_field(name: str, where: str) -> None:
 def located(name: str, value: Any, folder: Path) -> Any:
     """``value``, made absolute if ``name`` is a path's."""
     is_path = name in _PATHS and isinstance(value, str) and value != ""
-    if not is_path or value.startswith("timm/"):  # a model that teaches, by its name
+    if not is_path or (name == "teacher" and value.startswith("timm/")):  # timm's, by its name
         return value
     return os.path.abspath(folder / os.path.expanduser(value))
 

@@ -63,8 +63,9 @@ def run_grid(
     By default ``output`` is a folder under ``runs/`` with the file's name. ``workers`` runs are at
     work at once, on ``cores // workers`` threads each. A run that cannot be, as its loss is not
     finite, is recorded with the reason and not tried again without ``retry``; one that was killed
-    goes on in the next call. Raises ``UsageError``, before anything is written, for whatever is
-    wrong with any run, and ``Stopped``, every run saved, on SIGTERM and SIGINT.
+    goes on in the next call. Raises ``UsageError``, before anything is written, for what any
+    run's configuration alone shows to be wrong, and ``Stopped``, every run saved, on SIGTERM and
+    SIGINT.
     """
     runs = plan_runs(experiment)
     threads = threads_each(cores, workers)

@@ -79,6 +79,8 @@ def read_experiment(
     train = Section(path, "train", whole.values.get("train", {}))
     grid, cases = _grid(path, whole), _cases(path, whole)
     search = read_search(path, whole)
+    if search is not None and (grid or cases):
+        raise UsageError(f"'{path}': a search has neither a grid nor cases: write two files")
     shared = flat(train.values, f"'{path}': train", path.parent) | dict(overrides or {})
     for field in (*grid, *itertools.chain(*cases)):
         if field in shared:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import Stopped, UsageError
+from ..files import check_is_folder
 from ..train.interrupt import Stopper
 
 #: The module that runs one run.
@@ -37,9 +38,7 @@ def prepare_output(file: Path, output: str | os.PathLike[str] | None) -> Path:
     ``UsageError`` if a file is in its way.
     """
     folder = Path("runs") / file.stem if output is None else Path(output)
-    for part in (folder, *folder.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"output must be a folder, got '{folder}': '{part}' is a file")
+    check_is_folder(folder)
     return folder
 
 

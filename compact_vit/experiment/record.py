@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..files import write_whole
-from ..train.config import TrainConfig
+from ..train.config import TrainConfig, with_whole_paths
 from .words import shown
 
 
@@ -60,7 +60,7 @@ def state_of(run: Path, config: TrainConfig) -> str:
             return "new"
         raise UsageError(f"'{run}' is not the folder of a run: move it away, or change --output")
     found = comparable(TrainConfig.from_dict(read_json(run / "config.json")))
-    wanted = comparable(config)
+    wanted = comparable(with_whole_paths(config))
     for field, value in wanted.items():
         if found.get(field) != value:
             raise UsageError(
@@ -83,6 +83,8 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     split evaluated every epoch: a ceiling and no result where that is the test set.
     """
     history = read_history(run)
+    if not history or not {"final", "best", "score"} <= summary.keys():
+        raise UsageError(f"'{run}' is damaged: delete its folder, and it is run again")
     watched = "val" if "val_loss" in history[0] else "test"
     final, best = summary["final"], summary["best"]
     return {

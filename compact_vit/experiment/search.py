@@ -112,6 +112,8 @@ def _check(experiment: Experiment, search: Search) -> dict[str, Any]:
         if field in experiment.train:
             why = "a search reports on val" if field == "report_on" else "it is searched"
             raise UsageError(f"'{path}': {field} must not be in train or set: {why}")
+    if "report_on" in search.space:
+        raise UsageError(f"'{path}': report_on must not be searched: a search reports on val")
     shared = experiment.train | {"report_on": "val"}
     ends = {
         field: span.values if isinstance(span, Choice) else (span.low, span.high)

@@ -107,7 +107,9 @@ def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
 def notes(rows: Rows) -> list[str]:
     """What the tables cannot be read without."""
     watched = _said(rows, "watched", "held-out")
-    told = ["score: by the last epoch, its parameters counted without positions"]
+    told = []
+    if any(row["score"] is not None for row in rows):
+        told.append("score: by the last epoch, its parameters counted without positions")
     if watched == "test":
         told.append(
             "highest test accuracy: over the epochs, which nobody could have picked without the "

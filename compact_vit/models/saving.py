@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import UsageError
-from ..files import write_whole
+from ..files import check_is_folder, write_whole
 from .card import model_card
 from .compact import CompactTransformer
 from .config import ModelConfig, config_from_name
@@ -73,11 +73,14 @@ def save_pretrained(
 
 def check_folder(path: Path) -> None:
     """Refuse to write weights where something else is: a file, or the folder of a run."""
-    for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+    check_is_folder(path)
     if (path / CARD).exists():
         read_card(path)  # a run has another of the same name
+    elif (path / "README.md").exists():
+        raise UsageError(
+            f"'{path / 'README.md'}' is not of weights, and would be overwritten: choose another "
+            "output"
+        )
 
 
 def rounded(tensor: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from ..data.augment import Normalize
 from ..errors import UsageError
 from ..evaluate import (
     class_report,
-    data_name,
     describe,
     evaluate_pictures,
     evaluate_run,
@@ -34,7 +33,7 @@ from ..plots import (
     plot_schedule,
 )
 from ..predict import read_for_model
-from ..train.config import TrainConfig
+from ..train.config import TrainConfig, data_name
 from ..train.inputs import build_train_batch, load_splits
 from ..train.machine import pick_device
 from ..train.optim import build_optimizer
@@ -189,11 +188,12 @@ def schedule(config: TrainConfig) -> Figure:
 def history_of(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
     """A run's configuration, and the lines of its ``metrics.jsonl`` so far."""
     folder = RunFolder.open(run)
-    path = folder.path / "metrics.jsonl"
+    config, path = folder.config(), folder.path / "metrics.jsonl"
+    figures = ("loss", "accuracy") if config.objective == "classify" else ("loss",)
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         split = "val" if rows and "val_loss" in rows[0] else "test"
-        keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in ("loss", "accuracy")))
+        keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in figures))
         whole = all(math.isfinite(row[key]) for row in rows for key in keys)
     except FileNotFoundError:
         rows, whole = [], True
@@ -203,4 +203,4 @@ def history_of(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
         raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")
     if not rows:
         raise UsageError(f"'{folder.path}' has no epoch to draw yet: train it first")
-    return folder.config(), rows
+    return config, rows

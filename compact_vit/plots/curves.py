@@ -118,7 +118,8 @@ def _quantities(histories: Sequence[History]) -> Sequence[Quantity]:
     """What all ``histories`` have: a pretraining has a loss alone, a squared error."""
     if all("train_accuracy" in history[0] for history in histories):
         return _QUANTITIES
-    return (("loss", "squared error", min),)
+    pretrained = not any("train_accuracy" in history[0] for history in histories)
+    return (("loss", "squared error" if pretrained else "loss", min),)
 
 
 def _panels(

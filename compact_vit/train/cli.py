@@ -106,7 +106,7 @@ class _Names(argparse.Action):
     """Names in one tuple."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, tuple(values))
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), *values))
 
 
 def _head(text: str) -> dict[str, tuple[int, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
+from ..models.arithmetic import token_grid
 from ..models.config import ModelConfig
 from ..models.names import config_of
 from .model import OF_TRANSFORMERS
@@ -51,7 +52,7 @@ class TrainConfig:
         "data", "stratified share of the training set held out to pick the best epoch on", 0.0
     )
     train_pictures: int = _field(
-        "data", "so many of the training pictures, as many of every class; 0: all", 0
+        "data", "so many of the training pictures, what is held out of them too; 0: all", 0
     )
     overfit: int = _field(
         "data", "learn so many pictures by heart: can the model learn at all? 0: no", 0
@@ -195,6 +196,9 @@ class TrainConfig:
             values |= OVERFIT_DEFAULTS | OVERFIT
         if self.objective == "mae":
             values |= MAE_DEFAULTS | MAE
+            if isinstance(named, ModelConfig):  # a block is a token at least
+                token = named.height_width[0] // token_grid(named)[0]
+                values["mask_block"] = max(values["mask_block"], token)
         if not isinstance(named, ModelConfig):
             values |= dict.fromkeys(OF_TRANSFORMERS)
         # a recipe's attention dropout may be left out, but not one that was asked for
@@ -228,12 +232,18 @@ class TrainConfig:
         return cls(**values)
 
 
+def data_name(config: TrainConfig) -> str:
+    """What a run's data set is called in a title: a folder of pictures by its own name."""
+    folder = config.dataset == "folder"
+    return os.path.basename(os.path.normpath(config.data_dir or "")) if folder else config.dataset
+
+
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """``config`` with paths that lead from anywhere to what they lead to from here."""
     given = {name: getattr(config, name) for name in ("data_dir", "init_from", "teacher")}
     paths = {
         name: os.path.abspath(os.path.expanduser(path))
         for name, path in given.items()
-        if path is not None and not path.startswith("timm/")
+        if path is not None and not (name == "teacher" and path.startswith("timm/"))
     }
     return dataclasses.replace(config, **paths)

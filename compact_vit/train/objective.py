@@ -144,6 +144,8 @@ class Reconstruction:
             return module.loss(predicted, x, mine)
 
         each = over_pictures(module, losses, pictures, how)
+        if not shown:  # more processes than pictures
+            shown.extend(2 * [torch.empty(0, module.in_chans, *module.config.height_width)])
         seen, told = (images[:_SHOWN].clone() for images in shown)
         return Rebuilt(len(each), each.double().mean().item(), seen, told)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data.augment import Normalize
 from ..errors import UsageError, unknown
-from ..files import append_line, write_whole
+from ..files import append_line, check_is_folder, write_whole
 from ..models.compact import CompactTransformer
 from ..models.preprocessing import pretrained_cfg
 from ..models.zoo import model_of
@@ -164,9 +164,7 @@ def check_output(path: Path) -> None:
     A run that ended before its first checkpoint left only its configuration, or a file half
     written: that is as good as empty.
     """
-    for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+    check_is_folder(path)
     if path.is_dir() and any(
         entry.name != "config.json" and entry.suffix != ".tmp" for entry in path.iterdir()
     ):

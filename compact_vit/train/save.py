@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .checkpoint import save_checkpoint, unfit
@@ -56,6 +58,12 @@ def take_up(
     now = (splits.classes, len(splits.train))
     try:
         before = (tuple(saved["classes"]), int(saved["pictures"]))
+        mean, std = (torch.tensor(saved[name]) for name in ("mean", "std"))
+        if before == now and not (
+            torch.allclose(mean, torch.tensor(splits.mean), atol=1e-3)
+            and torch.allclose(std, torch.tensor(splits.std), atol=1e-3)
+        ):
+            raise ValueError("its pictures were normalised with other statistics")
         if before == now:
             state.load_state_dict(saved["training"], saved["epoch"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:

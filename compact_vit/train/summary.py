@@ -11,7 +11,7 @@ from ..data.pictures import DataSplits, Pictures
 from ..plots import plot_curves, plot_samples, save_figure
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
-from .config import TrainConfig
+from .config import TrainConfig, data_name
 from .machine import hardware, versions
 from .metrics import Evaluation
 from .objective import Evaluated, Rebuilt
@@ -62,7 +62,7 @@ def summarize_run(
         "parameters_without_positions": size.parameters_without_positions,
         "macs": size.macs,
         "macs_without_attention": size.macs_without_attention,
-        "score": _score(last.accuracy, size.parameters_without_positions)
+        "score": score_of(last.accuracy, size.parameters_without_positions)
         if isinstance(last, Evaluation)
         else None,
         "seed": config.seed,
@@ -74,7 +74,7 @@ def summarize_run(
     }
 
 
-def _score(accuracy: float, parameters: int) -> dict[str, Any]:
+def score_of(accuracy: float, parameters: int) -> dict[str, Any]:
     """The score of the final accuracy, with what it counts."""
     return {
         "value": size_accuracy_score(accuracy, parameters, SCORE_FLOOR, known_percent=True),
@@ -110,8 +110,7 @@ def _machine(state: TrainState) -> dict[str, Any]:
 
 def run_title(config: TrainConfig) -> str:
     """The model and its data set, a folder of pictures by its own name."""
-    folder = config.dataset == "folder"
-    return f"{config.model} on {Path(config.data_dir or '').name if folder else config.dataset}"
+    return f"{config.model} on {data_name(config)}"
 
 
 def write_rebuilt(path: Path, splits: DataSplits, pictures: Pictures, last: Rebuilt) -> None:
@@ -132,4 +131,6 @@ def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig)
     title = run_title(config)
     if config.label_smoothing:
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
+    if config.teacher is not None:
+        title += "; the training loss is also of a teacher's answers"
     save_figure(plot_curves(history, title=title), path)

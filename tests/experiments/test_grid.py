@@ -143,8 +143,17 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_done(grid, starts
 
 def test_a_damaged_summary_is_said(grid) -> None:
     grid()
-    Path("out/lr0.01-seed0/summary.json").write_text("{")
-    with pytest.raises(UsageError, match=r"summary\.json' is damaged: delete its folder"):
+    summary = Path("out/lr0.01-seed0/summary.json")
+    for text in ("{", "{}"):
+        summary.write_text(text)
+        with pytest.raises(UsageError, match=r"' is damaged: delete its folder"):
+            grid()
+
+
+def test_a_run_without_its_lines_is_said(grid) -> None:
+    grid()
+    Path("out/lr0.01-seed0/metrics.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"lr0\.01-seed0' is damaged: delete its folder"):
         grid()
 
 

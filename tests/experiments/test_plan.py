@@ -192,6 +192,8 @@ SEARCHES = [
     (V + "search: {lr: {low: -1, high: 2}}", "with lr -1: lr must be a number above"),
     (V + S + "sampler: tpee", "'a.yaml': unknown sampler 'tpee'"),
     (V + S + "pruner: 3", "'a.yaml': unknown pruner '3': choose from median"),
+    (V + "search: {report_on: [test, val]}", "report_on must not be searched"),
+    (V + S + "grid: {seed: [0]}", "a search has neither a grid nor cases: write two files"),
     (V + S + "trials: 0", "trials must be a whole number of at least 1, got 0"),
 ]
 #: (the words of the command, its file, what is said)

@@ -19,13 +19,13 @@ from compact_vit.data.augment import RandomMask
 from compact_vit.errors import Stopped, UsageError
 from compact_vit.evaluate import evaluate_run
 from compact_vit.layers import LabelSmoothingCrossEntropy
-from compact_vit.plots import plot_curves
+from compact_vit.plots import compare_curves, plot_curves
 from compact_vit.predict import predict_pictures
 from compact_vit.score.runs import read_runs
 from compact_vit.train import epoch, load_model, objective, resume, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.cli import main
-from compact_vit.train.config import TrainConfig
+from compact_vit.train.config import TrainConfig, with_whole_paths
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.objective import Classification, Reconstruction
 from compact_vit.train.state import build_state
@@ -399,3 +399,61 @@ def test_who_asks_hears_of_every_epoch_once_it_is_saved(tiny, tmp_path, timeless
     whole = train(config, output=tmp_path / "whole", quiet=True)
     assert timeless(whole.history) == timeless(heard)
     assert math.isfinite(heard[0]["train_loss"])
+
+
+def test_curves_of_a_pretraining_can_be_drawn(masked, tmp_path, capsys) -> None:
+    from compact_vit.plot.cli import main as plot
+
+    train(masked(epochs=1), output=tmp_path / "mae", quiet=True)
+    assert plot(["curves", str(tmp_path / "mae"), "--output", str(tmp_path / "c.png")]) == 0
+    assert (tmp_path / "c.png").exists()
+    both = [{"epoch": 1, "train_loss": 1.0, "test_loss": 1.0}]
+    classified = [{**both[0], "train_accuracy": 1.0, "test_accuracy": 1.0}]
+    figure = compare_curves({"mae": both, "classified": classified})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["test loss"]
+
+
+@pytest.mark.parametrize(
+    ("model", "block"), [("cct_2_3x3", 8), ("cct_2_3x2", 4), ("cvt_7_8", 8), ("cct_6_3x1", 4)]
+)
+def test_a_block_is_a_token_at_least(model, block) -> None:
+    config = TrainConfig(dataset="cifar10", model=model, objective="mae")
+    assert config.mask_block == block
+    assert TrainConfig(dataset="cifar10", model=model).mask_block == 4
+
+
+def test_a_mask_that_hides_everything_is_refused(tiny) -> None:
+    with pytest.raises(UsageError, match=r"mask_block must be less than .* longer side \(16\)"):
+        tiny(mask_ratio=0.5, mask_block=16)
+
+
+def test_other_statistics_are_another_run(tiny, tmp_path) -> None:
+    """As those of timm's weights, which a run of an older version did not take."""
+    import dataclasses
+
+    from compact_vit.train import loop
+
+    config = tiny(epochs=2)
+    stopped = stopped_after(config, tmp_path / "run", 1)
+    load = loop.load_splits
+
+    def other(config):
+        splits = load(config)
+        return dataclasses.replace(splits, std=tuple(2 * s for s in splits.std))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "load_splits", other)
+        with pytest.raises(UsageError, match="normalised with other statistics"):
+            resume(stopped, quiet=True)
+    resume(stopped, quiet=True)
+
+
+def test_paths_lead_from_anywhere(tiny, tmp_path, monkeypatch) -> None:
+    """A folder may be called timm too; a teacher of timm's is no path."""
+    monkeypatch.chdir(tmp_path)
+    config = with_whole_paths(
+        tiny(init_from="timm/run", data_dir="timm/pictures", teacher="timm/resnet18")
+    )
+    assert config.init_from == str(tmp_path / "timm" / "run")
+    assert config.data_dir == str(tmp_path / "timm" / "pictures")
+    assert config.teacher == "timm/resnet18"

@@ -53,6 +53,8 @@ def test_nothing_is_told_unless_it_is_asked_for(tiny, tmp_path) -> None:
 def test_who_is_told_on_the_command_line(tiny, tmp_path, capsys, monkeypatch) -> None:
     words = ["--track", "tensorboard", "wandb"]
     assert build_parser().parse_args(words).track == ("tensorboard", "wandb")
+    twice = ["--track", "tensorboard", "--track", "wandb"]
+    assert build_parser().parse_args(twice).track == ("tensorboard", "wandb")
     assert main(["--track", "tensorbored"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: unknown track 'tensorbored': did you mean 'tensorboard'?"
