@@ -64,6 +64,16 @@ def test_commands_on_a_run(tmp_path, monkeypatch, capsys) -> None:
         assert capsys.readouterr().out
 
 
+def test_weights_in_the_package(capsys, monkeypatch) -> None:
+    from compact_vit.predict import main
+
+    monkeypatch.chdir(ROOT)
+    words = [line for line in commands("predict") if "EXPORTED" not in line and "RUN" not in line]
+    assert len(words) == 1
+    assert main([*words[0], "--device", "cpu", "--top", "1"]) == 0
+    assert capsys.readouterr().out.split()[-1] == "ship"
+
+
 @pytest.mark.parametrize("words", commands("report"))
 def test_report_commands(words, capsys) -> None:
     from compact_vit.report import main
