@@ -156,7 +156,7 @@ def pretraining(model: nn.Module, config: TrainConfig) -> MaskedAutoencoder:
     try:
         module = MaskedAutoencoder(model, block=config.mask_block)
     except UsageError as error:
-        raise UsageError(re.sub("^block", "mask_block", str(error))) from None
+        raise UsageError(f"objective 'mae': {re.sub('^block', 'mask_block', str(error))}") from None
     for part in (model.head, model.pool):
         if part is not None:
             part.requires_grad_(False)

@@ -262,7 +262,8 @@ def _check_pictures(config: TrainConfig) -> None:
     side = min(model.height_width)
     if max(model.height_width) > 10_000:
         raise UsageError(f"img_size must be at most 10,000 pixels a side, got {config.img_size}")
-    if config.mask_ratio and config.mask_block >= max(model.height_width):
+    masks = config.mask_ratio > 0 and config.objective == "classify"
+    if masks and config.mask_block >= max(model.height_width):
         raise UsageError(
             f"mask_block must be less than the pictures' longer side ({max(model.height_width)}), "
             f"got {config.mask_block}: it would hide all of them"

@@ -147,7 +147,10 @@ def refusal_of(asked: dict[str, Any]) -> str | tuple[Any, ...]:
     """What is said before any work, or the configuration, its device and its pictures."""
     try:
         config = TrainConfig(**asked)
-        return config, pick_device(config.device), load_splits(config)
+        device, splits = pick_device(config.device), load_splits(config)
+        if config.objective == "mae":  # whether blocks fit is seen once there is a model
+            build_state(config, splits, device)
+        return config, device, splits
     except UsageError as refusal:
         return str(refusal)
 
