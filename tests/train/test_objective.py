@@ -350,9 +350,7 @@ def test_pretrainings_that_are_refused(values, said) -> None:
 
 
 def test_blocks_that_do_not_fit_are_refused_before_anything_is_written(masked, tmp_path) -> None:
-    with pytest.raises(
-        UsageError, match="mask_block must divide the 16x16 pixels"
-    ):
+    with pytest.raises(UsageError, match="mask_block must divide the 16x16 pixels"):
         train(masked(mask_block=5), output=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
