@@ -65,6 +65,9 @@ def means(rows: Rows, fields: Sequence[str]) -> list[dict[str, Any]]:
     return [_mean(group, others) for group in groups.values()]
 
 
+#: What the means cannot be read without.
+MEAN_NOTES = ["means over seeds; ±: sample standard deviation; missing: runs that did not finish"]
+
 _AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "score", "seconds")
 
 
@@ -94,7 +97,7 @@ def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
         *field_columns([field for field in varying(rows, fields) if field != "seed"]),
         Column("parameters", "parameters", "{:,}".format),
         Column("n", "seeds"),
-        *(Column("missing", "missing") for _ in range(1) if any(r["error"] for r in rows)),
+        *([Column("missing", "missing")] if any(row["error"] for row in rows) else []),
         *(
             column
             for key, title, show in figures
@@ -118,11 +121,6 @@ def notes(rows: Rows) -> list[str]:
     if any(row["picked"] is not None for row in rows):
         told.append("epoch picked on val: the one with the highest validation accuracy")
     return told
-
-
-def mean_notes() -> list[str]:
-    """What the means cannot be read without."""
-    return ["means over seeds; ±: sample standard deviation; missing: runs that did not finish"]
 
 
 def _said(rows: Rows, key: str, otherwise: str) -> str:

@@ -46,8 +46,7 @@ def start_from(state: TrainState, run: str | None) -> None:
         told.append("its pretraining, so with a new pooling and head")
     if report.head_changed is not None:
         told.append("a new head for {1} classes, not {0}".format(*report.head_changed))
-    notes = (*state.choices.notes, "; ".join(told))
-    state.choices = dataclasses.replace(state.choices, notes=notes)
+    _tell(state, told)
 
 
 def _start_baseline(state: TrainState, trained: TrainedModel, run: str) -> None:
@@ -62,6 +61,11 @@ def _start_baseline(state: TrainState, trained: TrainedModel, run: str) -> None:
         state.model.load_state_dict(weights)
     except RuntimeError as error:
         raise _other_model(run, trained, str(error).splitlines()[-1].strip()) from None
+    _tell(state, told)
+
+
+def _tell(state: TrainState, told: list[str]) -> None:
+    """Leave a note of where the run starts from."""
     notes = (*state.choices.notes, "; ".join(told))
     state.choices = dataclasses.replace(state.choices, notes=notes)
 
