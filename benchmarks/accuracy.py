@@ -1,13 +1,13 @@
 r"""Does the library reach the published accuracies at the published length?
 
-    python benchmarks/accuracy.py --data-dir FOLDER --dataset folder --rows cct_2_3x2 \
-        --epochs 200 --seeds 0 1 --copy "JPEG, quality 75, halved chroma"
+    python benchmarks/accuracy.py --data-dir FOLDER --dataset folder \
+        --rows cct_2_3x2 cct2_2_3x2:best-200 --seeds 0 1 --copy "JPEG, quality 75, halved chroma"
 
-trains rows of the published table of 200 epochs, each with every seed, in a folder of its own
-under ``--output``. What is finished there is left alone, what was stopped goes on. It ends with a
-table of Markdown, which says of each row what was published and what was measured: the last
-epoch's accuracy on the whole test set, nothing picked on it. Every flag of training overrides the
-recipe.
+trains models for 200 epochs, each with every seed, in a folder of its own under ``--output``: the
+published table's, or those named, by its recipe or by the one behind a colon. What is finished
+there is left alone, what was stopped goes on. It ends with a table of Markdown, which says of each
+row what was published and what was measured: the last epoch's accuracy on the whole test set,
+nothing picked on it. Every other flag of training overrides the recipes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import unknown
+from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
 from compact_vit.scoring import mean_and_spread
 from compact_vit.tables import Column, render, write_text
 from compact_vit.train.cli import add_training_flag
 from compact_vit.train.config import TrainConfig
+from compact_vit.train.recipes import RECIPES
 
 #: Epochs of the table.
 LENGTH = 200
@@ -36,11 +38,27 @@ LENGTH = 200
 #: Fields that the rows and the seeds decide, and those that would make another question of it.
 _OURS = ("model", "seed", "model_options", "objective", "report_on", "overfit")
 
+
+class Row(NamedTuple):
+    """A model and the recipe that it is trained by; what is published of it, if anything is."""
+
+    model: str
+    recipe: str
+    published: PublishedResult | None
+
+    def run(self, output: Path, seed: int) -> Path:
+        """Where its run with ``seed`` is."""
+        return output / _NAME.format(model=self.model, recipe=self.recipe, seed=seed)
+
+
+_NAME = "{model}-{recipe}-seed{seed}"
+
 _percent = "{:.2f}".format
 _count = "{:,}".format
 
 COLUMNS = [
     Column("name", "model", text=True),
+    Column("recipe", "recipe", text=True),
     Column("published", f"published, {LENGTH} epochs,\nbest of several", _percent),
     Column("accuracy", "measured,\nmean", _percent),
     Column("deviation", "±", _percent),
@@ -56,7 +74,7 @@ COLUMNS = [
 ]
 
 
-def rows_of(dataset: str) -> dict[str, PublishedResult]:
+def published_table(dataset: str) -> dict[str, PublishedResult]:
     """The published table of ``LENGTH`` epochs on ``dataset``, by the members' names."""
     table: dict[str, PublishedResult] = {}
     for result in published_results(dataset):
@@ -65,23 +83,41 @@ def rows_of(dataset: str) -> dict[str, PublishedResult]:
     return table
 
 
-def record(published: PublishedResult, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row of the table, of the runs that have finished."""
-    empty = dict.fromkeys(column.key for column in COLUMNS)
-    row = empty | {
-        "name": published.model,
-        "published": published.accuracy,
+def rows_of(words: Sequence[str] | None, recipe: str, dataset: str) -> list[Row]:
+    """The rows that ``MODEL`` and ``MODEL:RECIPE`` name; all that are published if there are none.
+
+    ``recipe`` is that of the words without one. Raises ``UsageError`` for an unknown model or
+    recipe.
+    """
+    table = published_table(dataset)
+    rows = []
+    for word in words or table:
+        model, _, named = word.partition(":")
+        config_of(model)
+        if (named or recipe) not in RECIPES:
+            raise unknown("recipe", named or recipe, RECIPES)
+        rows.append(Row(model, named or recipe, table.get(model)))
+    return list(dict.fromkeys(rows))
+
+
+def record(row: Row, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """``row`` in the table, of the runs that have finished."""
+    published = None if row.published is None else row.published.accuracy
+    told = dict.fromkeys(column.key for column in COLUMNS) | {
+        "name": row.model,
+        "recipe": row.recipe,
+        "published": published,
         "runs": len(summaries),
     }
     if not summaries:
-        return row
+        return told
     accuracy = mean_and_spread([s["final"]["accuracy"] for s in summaries])
     first = summaries[0]
-    return row | {
+    return told | {
         "accuracy": accuracy.mean,
         "deviation": accuracy.deviation,
         "epochs": first["final"]["epoch"],
-        "difference": accuracy.mean - published.accuracy,
+        "difference": None if published is None else accuracy.mean - published,
         "n": first["final"]["n"],
         "parameters": first["parameters"],
         "bare": first["parameters_without_positions"],
@@ -106,7 +142,7 @@ def notes(
     ]
     if copy is not None:
         told.append(f"the pictures are a copy ({copy}): not comparable digit for digit")
-    for title, key in (("recipe", "recipe"), ("precision", "precision"), ("on", "hardware")):
+    for title, key in (("precision", "precision"), ("on", "hardware")):
         told += [f"{title}: {', '.join(_distinct(summaries, key))}"] if summaries else []
     versions = [", ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in summaries]
     told += [f"with {'; or '.join(dict.fromkeys(versions))}"] if versions else []
@@ -122,7 +158,12 @@ def _parser() -> Parser:
         "accuracy", description=__doc__.split("\n\n")[0], epilog="further flags: those of training"
     )
     add = parser.add_argument
-    add("--rows", nargs="+", metavar="MODEL", help="members of the published table (default: all)")
+    add(
+        "--rows",
+        nargs="+",
+        metavar="MODEL[:RECIPE]",
+        help="models, and recipes other than --recipe (default: all of the published table)",
+    )
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
     add("--published", metavar="NAME", help="whose table (default: the data set's, else cifar10)")
     add("--copy", metavar="TEXT", help="how the pictures differ from the originals")
@@ -148,15 +189,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = args.published or (
         args.dataset if args.dataset in published_datasets() else "cifar10"
     )
-    table = rows_of(dataset)
-    for name in args.rows or []:
-        if name not in table:
-            raise unknown(f"row of the published table on {dataset}", name, table)
-    names = list(dict.fromkeys(args.rows or table))
-    output = Path(args.output)
-    failed = _train(args, names, output)
-    runs = {name: _finished(output, name, args.seeds) for name in names}
-    records = [record(table[name], runs[name]) for name in names]
+    rows, output = rows_of(args.rows, args.recipe, dataset), Path(args.output)
+    failed = _train(args, rows, output)
+    runs = {row: _finished(output, row, args.seeds) for row in rows}
+    records = [record(row, summaries) for row, summaries in runs.items()]
     every = [summary for summaries in runs.values() for summary in summaries]
     command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
     text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
@@ -165,17 +201,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _train(args: argparse.Namespace, names: Sequence[str], output: Path) -> int:
+def _train(args: argparse.Namespace, rows: Sequence[Row], output: Path) -> int:
     """Run every row with every seed; how many did not finish."""
     from compact_vit.experiment import Experiment, run_grid
 
-    fields = [entry.name for entry in dataclasses.fields(TrainConfig)]
+    fields = {entry.name for entry in dataclasses.fields(TrainConfig)} - {"recipe"}
     experiment = Experiment(
         path=Path("accuracy"),
-        name="{model}-seed{seed}",
+        name=_NAME,
         train={name: value for name, value in vars(args).items() if name in fields},
-        grid={"model": list(names), "seed": list(dict.fromkeys(args.seeds))},
-        cases=[],
+        grid={"seed": list(dict.fromkeys(args.seeds))},
+        cases=[{"model": row.model, "recipe": row.recipe} for row in rows],
         axes="linear",
         search=None,
     )
@@ -190,9 +226,9 @@ def _train(args: argparse.Namespace, names: Sequence[str], output: Path) -> int:
     return result.failed
 
 
-def _finished(output: Path, name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """The summaries of the runs of ``name`` that have finished."""
-    paths = [output / f"{name}-seed{seed}" / "summary.json" for seed in dict.fromkeys(seeds)]
+def _finished(output: Path, row: Row, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The summaries of the runs of ``row`` that have finished."""
+    paths = [row.run(output, seed) / "summary.json" for seed in dict.fromkeys(seeds)]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 

@@ -16,6 +16,14 @@ from .models.compact import CompactTransformer as CompactTransformer
 from .models.config import ModelConfig as ModelConfig
 from .models.reference import load_reference_state_dict as load_reference_state_dict
 from .models.zoo import (
+    cct2_2_3x1 as cct2_2_3x1,
+    cct2_2_3x2 as cct2_2_3x2,
+    cct2_4_3x1 as cct2_4_3x1,
+    cct2_4_3x2 as cct2_4_3x2,
+    cct2_6_3x1 as cct2_6_3x1,
+    cct2_6_3x2 as cct2_6_3x2,
+    cct2_7_3x1 as cct2_7_3x1,
+    cct2_7_3x2 as cct2_7_3x2,
     cct_2_3x1 as cct_2_3x1,
     cct_2_3x2 as cct_2_3x2,
     cct_2_7x2 as cct_2_7x2,

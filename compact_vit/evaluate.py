@@ -1,4 +1,7 @@
-"""``python -m compact_vit.evaluate RUN``: how well a finished run does, class by class."""
+"""``python -m compact_vit.evaluate RUN``: how well a finished run does, class by class.
+
+With ``--dataset`` it is how well weights alone do: those in a folder, or in the package.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ def open_split(
     checkpoint: str | None = None,
     split: str = "test",
     data_dir: str | None = None,
+    dataset: str | None = None,
 ) -> tuple[TrainedModel, Pictures]:
     """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
     from .train.inputs import load_splits
@@ -35,21 +39,65 @@ def open_split(
 
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    trained = load_model(run, checkpoint)
+    if dataset is None:
+        trained = load_model(run, checkpoint)
+    else:
+        trained = _open_weights(run, checkpoint, dataset, data_dir)
     config = trained.config
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     splits = load_splits(config)
     pictures: Pictures | None = getattr(splits, split)
     if pictures is None:
-        raise UsageError(f"the run held out no validation split: --split must be test, got {split}")
+        raise UsageError(f"there is no validation split: --split must be test, got {split}")
     if splits.classes != trained.classes:
         raise UsageError(
             f"the data set's classes are not the model's: it was trained on "
             f"{len(trained.classes)} ({', '.join(trained.classes[:3])}, ...), "
             f"got {len(splits.classes)} ({', '.join(splits.classes[:3])}, ...)"
         )
+    if len(splits.mean) != len(trained.mean):
+        raise UsageError(
+            f"the data set's pictures must have {len(trained.mean)} channels, as the model sees, "
+            f"got {len(splits.mean)}"
+        )
     return trained, pictures
+
+
+def _open_weights(
+    source: str | os.PathLike[str], checkpoint: str | None, dataset: str, data_dir: str | None
+) -> TrainedModel:
+    """The model of weights, as a run on ``dataset`` would have left it."""
+    from .models.pretrained import build_pretrained, read_folder, weights_at
+    from .train.config import TrainConfig
+    from .train.run import TrainedModel
+
+    folder = weights_at(source)
+    if folder is None:
+        raise UsageError(
+            f"dataset is for weights, which '{source}' is not: leave it out where that is a run, "
+            "which knows its own"
+        )
+    if checkpoint is not None:
+        raise UsageError("checkpoint is of a run: leave it out with dataset")
+    stored = read_folder(folder)
+    model, training = build_pretrained(stored).eval(), stored.card.get("training")
+    prepared, classes = model.transforms(), model.pretrained_cfg.get("label_names")
+    if classes is None:
+        raise UsageError(f"'{source}' does not name its classes: set label_names in pretrained_cfg")
+    if (prepared.interpolation, prepared.crop_pct) != ("bilinear", 1.0):
+        raise UsageError(
+            f"'{source}' wants pictures {prepared.interpolation}, crop_pct {prepared.crop_pct:g}, "
+            "not as a run's: use the model's transforms()"
+        )
+    config = TrainConfig(
+        dataset=dataset,
+        data_dir=data_dir,
+        model=stored.name,
+        img_size=model.config.height_width,
+    )
+    epoch = training.get("epoch") if isinstance(training, dict) else None
+    return TrainedModel(model, config, classes, prepared.mean, prepared.std, epoch)
 
 
 def evaluate_pictures(
@@ -71,18 +119,23 @@ def evaluate_run(
     checkpoint: str | None = None,
     split: str = "test",
     data_dir: str | None = None,
+    dataset: str | None = None,
     device: str = "auto",
 ) -> tuple[TrainedModel, Evaluation]:
     """Evaluate the model in the folder ``run`` on a ``split`` of its data set, unaugmented.
 
     ``checkpoint`` is ``"last"`` or ``"best"``, by default the best one if the run picked one.
-    ``data_dir`` stands in where the data set has moved. Raises ``UsageError`` for a folder that is
-    no run, a split that is not there, or a data set whose classes are not the model's.
+    ``data_dir`` stands in where the data set has moved. With a ``dataset`` to be evaluated on,
+    ``run`` is weights: a folder that ``export`` wrote, or the name of some in the package. Raises
+    ``UsageError`` for a folder that is none of these, a split that is not there, or a data set
+    whose classes are not the model's.
     """
     from .train.machine import pick_device
 
     pick_device(device)  # a wrong name is said before the pictures are read
-    trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
+    trained, pictures = open_split(
+        run, checkpoint=checkpoint, split=split, data_dir=data_dir, dataset=dataset
+    )
     return trained, evaluate_pictures(trained, pictures, device)
 
 
@@ -114,14 +167,24 @@ def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, An
 def describe(trained: TrainedModel, split: str) -> str:
     """What a picture of a run's results is titled."""
     data = data_name(trained.config)
-    return f"{trained.config.model} on {data}, {split}, epoch {trained.epoch}"
+    return f"{trained.config.model} on {data}, {split}{_of_epoch(trained.epoch)}"
+
+
+def _of_epoch(epoch: int | None) -> str:
+    return "" if epoch is None else f", epoch {epoch}"
 
 
 def _parser() -> Parser:
     parser = Parser(
-        "evaluate", description="Accuracy and calibration of a finished run, overall and per class."
+        "evaluate",
+        description="Accuracy and calibration of a finished run, overall and per class.",
+        epilog="With --dataset, RUN is weights: a folder that export wrote, or the name of some in "
+        "the package, as cct_2_3x3.",
     )
     add_run_flags(parser)
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="what to evaluate weights on, which know no data set"
+    )
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -152,7 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from .plots import check_picture, plot_confusion, plot_reliability, save_figure
 
-    confusion = Path(args.output or Path(args.run) / f"confusion-{args.split}.png")
+    folder = Path(args.run if os.path.isdir(args.run) else "")  # weights may be a name
+    confusion = Path(args.output or folder / f"confusion-{args.split}.png")
     reliability = (
         confusion.with_stem(f"{confusion.stem}-reliability")
         if args.output
@@ -164,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint=args.checkpoint,
         split=args.split,
         data_dir=args.data_dir,
+        dataset=args.dataset,
         device=args.device,
     )
     from .train.calibration import calibrate
@@ -200,8 +265,8 @@ def _told(report: dict[str, Any]) -> str:
     bins = len(report["reliability"]["counts"])
     width = max(len("class"), *(len(row["class"]) for row in report["classes"]))
     lines = [
-        f"{report['model']} on {report['dataset']} ({report['split']}, {report['n']:,} pictures), "
-        f"epoch {report['epoch']}",
+        f"{report['model']} on {report['dataset']} ({report['split']}, {report['n']:,} pictures)"
+        f"{_of_epoch(report['epoch'])}",
         f"top-1 {report['accuracy']:.2f}%{top5}, loss {report['loss']:.4f} nats",
         f"expected calibration error {report['ece']:.2f}% in {bins} bins of confidence",
         "",

@@ -41,18 +41,18 @@ def export_run(
     (the run's data set, a folder by its own name), ``copy`` says how they differ from the
     originals, ``credit`` whose they are, ``license`` what the weights may be used for. Returns the
     content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
-    or not of a compact transformer.
+    or not of a compact transformer, and for an output that holds something else.
     """
     from .evaluate import evaluate_pictures, open_split
     from .models.compact import CompactTransformer
-    from .models.saving import check_folder, rounded
+    from .models.saving import rounded
     from .train.config import data_name
     from .train.machine import pick_device
     from .train.run import RunFolder, load_model
     from .train.summary import score_of
 
     pick_device(device)  # what is wrong is said before the pictures are read
-    check_folder(Path(output))
+    _check_output(Path(output))
     summary = RunFolder.open(run).read_json("summary.json")
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
@@ -79,6 +79,19 @@ def export_run(
     return model.save_pretrained(output, half=half, facts=facts)
 
 
+def _check_output(path: Path) -> None:
+    """Refuse to write weights over what is none."""
+    from .models.pretrained import CARD, holds_weights
+    from .models.saving import check_folder
+
+    if (path / CARD).exists() and not holds_weights(path):
+        raise UsageError(
+            f"output '{path}' is the folder of a run, or of something else with a {CARD}, which "
+            "would be overwritten: choose another"
+        )
+    check_folder(path)
+
+
 def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights came about."""
     config = trained.config
@@ -103,7 +116,7 @@ def _size(model: CompactTransformer) -> dict[str, Any]:
 
 def command_of(config: TrainConfig) -> str:
     """The command that trains by ``config``, its data in ``PICTURES`` and other runs in ``RUN``."""
-    from .train.config import TrainConfig
+    from .train.config import TrainConfig, is_name
 
     named = {name: getattr(config, name) for name in ("dataset", "recipe", "model")}
     plain = TrainConfig(**named, data_dir=config.data_dir)
@@ -116,6 +129,8 @@ def command_of(config: TrainConfig) -> str:
             continue
         if name == "data_dir":
             words += [flag, "PICTURES"]
+        elif name in ("init_from", "teacher") and not is_name(name, value):
+            words += [flag, "RUN"]
         elif name in named or value != getattr(plain, name):
             words += _words(flag, value)
     return shlex.join(words)
@@ -127,8 +142,6 @@ def _words(flag: str, value: Any) -> list[str]:
         return [flag if value else f"--no-{flag[2:]}"]
     if isinstance(value, dict):
         return [flag, *(f"{name}={_typed(inside, ',')}" for name, inside in value.items())]
-    if flag == "--init-from" or (flag == "--teacher" and not value.startswith("timm/")):
-        return [flag, "RUN"]
     return [flag, _typed(value, "x" if flag == "--img-size" else ",")]
 
 

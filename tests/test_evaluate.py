@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import class_report, evaluate_run, main
+from compact_vit.export import export_run
+from compact_vit.models import pretrained
 from compact_vit.train import load_model, train
 from compact_vit.train.calibration import calibrate
 from compact_vit.train.config import TrainConfig
@@ -220,6 +223,94 @@ def test_no_validation_split(on_pictures) -> None:
         evaluate_run(on_pictures, split="val", device="cpu")
     with pytest.raises(UsageError, match="unknown split 'tset': did you mean 'test'"):
         evaluate_run(on_pictures, split="tset", device="cpu")
+
+
+@pytest.fixture
+def exported(on_pictures, tmp_path) -> Path:
+    """The folder of weights that a run on pictures was exported to."""
+    card = export_run(on_pictures, tmp_path / "exported", checkpoint="last", device="cpu")
+    assert card["training"]["epoch"] == 1
+    return tmp_path / "exported"
+
+
+def test_weights_do_as_their_run(on_pictures, exported, picture_folder, tmp_path, capsys) -> None:
+    pictures = ["--data-dir", str(picture_folder), "--device", "cpu"]
+    answers = []
+    for words in ([str(on_pictures)], [str(exported), "--dataset", "folder"]):
+        for split in ("test", "train"):
+            assert main([*words, *pictures, "--split", split, "--json"]) == 0
+            answers.append(json.loads(capsys.readouterr().out))
+            picture = Path(answers[-1].pop("confusion_picture"))
+            assert picture == Path(words[0]) / f"confusion-{split}.png"
+            assert picture.exists()
+            del answers[-1]["reliability_picture"]
+    assert answers[:2] == answers[2:]
+    assert main([str(exported), "--dataset", "folder", *pictures]) == 0
+    assert capsys.readouterr().out.startswith("cvt_2_8 on folder (test, 12 pictures), epoch 1\n")
+
+
+def test_weights_see_pictures_by_their_own_statistics(exported, picture_folder) -> None:
+    """By hand, on pictures that have other ones, and weights that do not say of what epoch."""
+    model = CompactTransformer.from_pretrained(exported)
+    model.pretrained_cfg |= {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}
+    model.save_pretrained(exported)
+    trained, evaluation = evaluate_run(
+        exported, dataset="folder", data_dir=str(picture_folder), device="cpu"
+    )
+    assert trained.epoch is None
+    images = load_dataset("folder", data_dir=str(picture_folder), img_size=32).test.images
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1) for values in ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    )
+    with torch.no_grad():
+        expected = model((images / 255 - mean) / std).softmax(dim=1)
+    torch.testing.assert_close(evaluation.probabilities, expected)
+
+
+def test_weights_of_the_package_by_their_name(
+    exported, picture_folder, tmp_path, monkeypatch, capsys
+) -> None:
+    exported.rename(tmp_path / "cvt_2_8.colours")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ["cvt_2_8", "--dataset", "folder", "--data-dir", str(picture_folder)]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.endswith("diagram: reliability-test.png\n")
+    assert sorted(path.name for path in Path().iterdir()) == [  # no folder that hides the name
+        "confusion-test.png", "reliability-test.png",
+    ]  # fmt: skip
+
+
+def test_weights_that_are_not_evaluated(exported, picture_folder, tmp_path) -> None:
+    def refused(said: str, **options) -> None:
+        given = {"dataset": "folder", "data_dir": str(picture_folder), "device": "cpu", **options}
+        with pytest.raises(UsageError, match=said) as caught:
+            evaluate_run(exported, **given)
+        assert "\n" not in str(caught.value)
+
+    refused("is weights and not a run: .* evaluate with --dataset and --data-dir", dataset=None)
+    refused("checkpoint is of a run", checkpoint="last")
+    refused("there is no validation split", split="val")
+    refused("must be the path of a folder with train/ and test/", data_dir=None)
+    refused("classes are not the model's", dataset="digits", data_dir=None)
+    model = CompactTransformer.from_pretrained(exported)
+    known = dict(model.pretrained_cfg)
+    for change, said in (
+        ({"label_names": None}, "does not name its classes"),
+        ({"crop_pct": 0.9}, "wants pictures bilinear, crop_pct 0.9, not as a run's"),
+        ({"interpolation": "bicubic"}, "wants pictures bicubic, crop_pct 1,"),
+    ):
+        model.pretrained_cfg = {k: v for k, v in (known | change).items() if v is not None}
+        model.save_pretrained(exported)
+        refused(said)
+    model = CompactTransformer.from_pretrained(exported, in_chans=1)
+    model.pretrained_cfg = known | {"mean": (0.5,), "std": (0.5,), "crop_pct": 1.0}
+    model.save_pretrained(exported)
+    refused("pictures must have 1 channels, as the model sees, got 3")
+    tensors = exported / "model.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-4])
+    refused("model.safetensors' is damaged")
 
 
 def test_the_run_itself_is_left_alone(run) -> None:

@@ -16,7 +16,7 @@ from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.export import command_of, export_run, main
 from compact_vit.report import summarize
-from compact_vit.train import load_model, train
+from compact_vit.train import load_model, resume, train
 from compact_vit.train.cli import build_parser
 from compact_vit.train.config import TrainConfig
 
@@ -145,6 +145,10 @@ def test_other_runs_have_no_path_in_the_command() -> None:
     words = command_of(TrainConfig(init_from="/home/somebody/run"))
     assert "--init-from RUN " in words
     assert "somebody" not in words
+    words = command_of(TrainConfig(model="cct_2_3x3", init_from="cct_2_3x3"))
+    assert "--init-from cct_2_3x3 " in words  # of the package, where everybody has them
+    assert "--teacher timm/vgg11 " in command_of(TrainConfig(teacher="timm/vgg11"))
+    assert "--teacher RUN " in command_of(TrainConfig(teacher="/home/somebody/run"))
 
 
 def test_the_command_line(run, tmp_path, capsys) -> None:
@@ -186,9 +190,14 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     assert "got 'tpu'" in refused([str(run), "--output", out, "--device", "tpu"], capsys)
     before = (run / "config.json").read_bytes()
     said = refused([str(run), "--output", str(run), "--device", "cpu"], capsys)
-    assert "config.json' does not describe weights" in said
+    assert f"output '{run}' is the folder of a run, or of something else" in said
+    assert "would be overwritten: choose another" in said
     assert (run / "config.json").read_bytes() == before
     assert not (run / "model.safetensors").exists()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.json").write_text('{"model_type": "vit"}')
+    said = refused([str(run), "--output", str(tmp_path / "theirs"), "--no-test"], capsys)
+    assert "theirs' is the folder of a run, or of something else with a config.json" in said
     (tmp_path / "note.txt").touch()
     said = refused([str(run), "--output", str(tmp_path / "note.txt"), "--no-test"], capsys)
     assert "output must be a folder" in said
@@ -207,8 +216,11 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
 
 def test_an_exported_folder_is_no_run(run, tmp_path) -> None:
     export_run(run, tmp_path / "out", test=False)
-    with pytest.raises(UsageError):
-        load_model(tmp_path / "out")
+    said = "out' is weights and not a run: .*predict --pretrained, to train --init-from, and to ev"
+    for opened in (load_model, resume, lambda folder: export_run(folder, tmp_path / "again")):
+        with pytest.raises(UsageError, match=said):
+            opened(tmp_path / "out")
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_runs_model_knows_its_input(run) -> None:

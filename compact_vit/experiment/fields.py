@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown
-from ..train.config import TrainConfig
+from ..train.config import TrainConfig, is_name
 
 #: Before the name of an option that only some models have: ``model_options.widths``.
 DOTTED = "model_options."
@@ -17,7 +17,7 @@ DOTTED = "model_options."
 FIELDS = tuple(entry.name for entry in dataclasses.fields(TrainConfig))
 
 #: Fields whose values are paths, which are meant from where they were written.
-_PATHS = ("data_dir", "init_from", "teacher")
+PATHS = ("data_dir", "init_from", "teacher")
 
 
 def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
@@ -48,11 +48,11 @@ def check_field(name: str, where: str) -> None:
 
 
 def located(name: str, value: Any, folder: Path) -> Any:
-    """``value``, made absolute if ``name`` is a path's."""
-    is_path = name in _PATHS and isinstance(value, str) and value != ""
-    if not is_path or (name == "teacher" and value.startswith("timm/")):  # timm's, by its name
+    """``value``, made absolute if it is a path in the field ``name``."""
+    if name not in PATHS or not isinstance(value, str) or value == "":
         return value
-    return os.path.abspath(folder / os.path.expanduser(value))
+    path = os.path.abspath(folder / os.path.expanduser(value))
+    return value if is_name(name, value) and not os.path.isdir(path) else path
 
 
 def configured(values: Mapping[str, Any]) -> TrainConfig:
@@ -70,6 +70,6 @@ def value_of(config: TrainConfig, field: str) -> Any:
     if field.startswith(DOTTED):
         return config.model_options.get(field.removeprefix(DOTTED))
     value = getattr(config, field)
-    if field in _PATHS and value is not None and not value.startswith("timm/"):
+    if field in PATHS and value is not None and not value.startswith("timm/"):
         return os.path.basename(value)
     return value

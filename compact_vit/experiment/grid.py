@@ -114,7 +114,9 @@ class _Grid:
     ) -> _Grid:
         """What is there in ``folder``; ``UsageError`` if it is another experiment's."""
         path = folder / FAILED
-        failures = read_json(path) if path.exists() else {}
+        failures = {}
+        if path.exists():
+            failures = read_json(path, "delete it, and what has failed is tried again")
         states = {run.name: state_of(folder / run.name, run.config) for run in runs}
         grid = cls(experiment, runs, folder, states, failures)
         for run in runs:

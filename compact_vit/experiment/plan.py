@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..train.config import TrainConfig
-from .fields import DOTTED, check_field, configured, flat, located, value_of
+from .fields import DOTTED, PATHS, check_field, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
 from .reading import Section, read_yaml
 from .space import SEARCHED, Search, read_search
@@ -172,12 +172,19 @@ def _check_names(path: Path, template: str, runs: list[Planned]) -> None:
         if key in _TAKEN:
             raise UsageError(f"'{path}': name must not give '{run.name}', a file of the results")
         if key in seen:
-            first, second = (
-                ", ".join(f"{field} {shown(value):.40}" for field, value in twin.varied.items())
-                for twin in (seen[key], run)
-            )
+            twin = seen[key]
+            by_path = twin.varied == run.varied and twin.config != run.config
+            hint = " (a path gives a name its last part: rename one of them)" if by_path else ""
             raise UsageError(
-                f"'{path}': name {template!r:.80} gives '{run.name}' to two runs: {first}; "
-                f"and {second}"
+                f"'{path}': name {template!r:.80} gives '{run.name}' to two runs: {_told(twin)}; "
+                f"and {_told(run)}{hint}"
             )
         seen[key] = run
+
+
+def _told(run: Planned) -> str:
+    """What varies in ``run``, paths whole."""
+    return ", ".join(
+        f"{field} {getattr(run.config, field) if field in PATHS else f'{shown(value):.40}'}"
+        for field, value in run.varied.items()
+    )

@@ -13,14 +13,16 @@ from ..train.config import TrainConfig, with_whole_paths
 from .words import shown
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in the file ``path``; ``UsageError`` if it is damaged."""
+def read_json(
+    path: Path, way_out: str = "delete its folder, and it is run again"
+) -> dict[str, Any]:
+    """The object in the file ``path``; ``UsageError`` with the ``way_out`` if it is damaged."""
     try:
         value = json.loads(path.read_text())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise UsageError(f"'{path}' is damaged: delete its folder, and it is run again")
+        raise UsageError(f"'{path}' is damaged: {way_out}")
     return value
 
 

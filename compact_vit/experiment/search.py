@@ -164,7 +164,8 @@ def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
     """Refuse to go on with another search than the one in ``folder``; it may have more trials."""
     if not (folder / JOURNAL).exists():
         return
-    before = read_json(folder / EXPERIMENT)
+    way_out = "put a copy in its place, or choose another --output"
+    before = read_json(folder / EXPERIMENT, way_out)
     for part in ("train", "search"):
         was, now = before.get(part) or {}, described[part]
         for key in was.keys() | now.keys():
@@ -197,7 +198,9 @@ def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, A
     It lists all trials that were ever tested: with each the test set was looked at once more.
     """
     path, name = folder / BEST, run_name(row["trial"])
-    before = read_json(path) if path.exists() else {"tested": []}
+    before: dict[str, Any] = {"tested": []}
+    if path.exists():
+        before = read_json(path, "delete it, and the best trial is tested again")
     if before.get("trial") == row["trial"]:
         return before
     from ..evaluate import evaluate_run

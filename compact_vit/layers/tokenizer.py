@@ -39,7 +39,8 @@ class ConvTokenizer(nn.Module):
     The convolutional tokenizer of arXiv 2104.05704, eq. 7. Strides and paddings follow from the
     kernel as in the published code: stride ``max(1, k // 2 - 1)``, padding ``max(1, k // 2)``; the
     pool is 3 x 3 with stride 2. ReLU comes after the pool, not before it: both are monotonic, so
-    values and gradients are the same, at a quarter of the work.
+    values and gradients are the same, at a quarter of the work. ``batch_norm`` puts a batch norm
+    (arXiv 1502.03167) between the two, which the published tokenizer does not have.
     """
 
     def __init__(
@@ -50,18 +51,20 @@ class ConvTokenizer(nn.Module):
         num_convs: int = 1,
         *,
         hidden_dim: int = 64,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = max(1, kernel_size // 2 - 1)
         self.padding = max(1, kernel_size // 2)
         widths = [in_chans] + [hidden_dim] * (num_convs - 1) + [embed_dim]
-        self.convs = nn.ModuleList()
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for inputs, outputs in itertools.pairwise(widths):
             conv = nn.Conv2d(inputs, outputs, kernel_size, self.stride, self.padding, bias=False)
             nn.init.kaiming_normal_(conv.weight)
             # as the pictures in forward, or every call would lay the weights out anew
             self.convs.append(conv.to(memory_format=torch.channels_last))
+            self.norms.append(nn.BatchNorm2d(outputs) if batch_norm else nn.Identity())
 
     def grid_size(self, height: int, width: int) -> tuple[int, int]:
         """The token grid ``(h, w)`` of a picture of ``height x width`` pixels, by arithmetic."""
@@ -74,6 +77,7 @@ class ConvTokenizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # channels last: faster convolutions and pools, and the tokens need no copy at the end
         x = x.contiguous(memory_format=torch.channels_last)
-        for conv in self.convs:
-            x = F.relu(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1))
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1))
+            x = F.relu(x, inplace=True)  # neither pool nor norm needs its output again
         return x.flatten(2).transpose(1, 2)  # [B, D, h, w] -> [B, N, D]

@@ -150,6 +150,9 @@ def _tokenizer(config: ModelConfig) -> Part:
         cost += k * k * inputs * outputs * before
         # the pool keeps its input and where each maximum was, the ReLU its output
         kept += outputs * (_FLOAT * before + (_INDEX + _FLOAT) * after)
+        if config.tokenizer_norm:  # its input, and of two pictures each channel's mean and scale
+            total += 2 * outputs
+            kept += outputs * _FLOAT * (after + 1)
     return Part("tokenizer", "tokenizer", total, cost, 0, kept)
 
 
@@ -185,13 +188,21 @@ def _block(config: ModelConfig, i: int, n: int, drop_path: float) -> list[Part]:
     first = norm - _FLOAT * of_tokens if i == 0 and untouched else norm
     name = f"blocks.{i}"
     linear, multiplied = "attention, linear maps", "attention, products"
+    taps = config.mlp_kernel**2
+    if taps:  # the convolution's input, too, which the residual is added to
+        mlp += n * hidden
     found = [
         Part(f"{name}.norm1", "norms", 2 * d, activation_bytes=first),
         Part(f"{name}.attn", linear, 4 * d * d + d, 4 * n * d * d, 0, _FLOAT * maps),
         Part(f"{name}.attn", multiplied, 0, 2 * n * n * d, 2 * n * n * d, _FLOAT * products),
         Part(f"{name}.norm2", "norms", 2 * d, activation_bytes=norm),
         Part(
-            f"{name}.mlp", "MLP", 2 * d * hidden + hidden + d, 2 * n * d * hidden, 0, _FLOAT * mlp
+            f"{name}.mlp",
+            "MLP",
+            2 * d * hidden + hidden + d + (taps + 1 if taps else 0) * hidden,
+            2 * n * d * hidden + taps * hidden * (n - int(config.class_token)),
+            0,
+            _FLOAT * mlp,
         ),
     ]
     if drop_path:  # a factor for each of both branches

@@ -46,7 +46,11 @@ class CompactTransformer(nn.Module):
         self.tokenizer: PatchTokenizer | ConvTokenizer
         if config.num_convs:
             self.tokenizer = ConvTokenizer(
-                config.in_chans, width, config.kernel_size, config.num_convs
+                config.in_chans,
+                width,
+                config.kernel_size,
+                config.num_convs,
+                batch_norm=config.tokenizer_norm,
             )
         else:
             self.tokenizer = PatchTokenizer(config.in_chans, width, config.kernel_size)
@@ -67,6 +71,7 @@ class CompactTransformer(nn.Module):
                 attention_dropout=config.attention_dropout,
                 drop_path=rate,
                 residual=config.residual,
+                mlp_kernel=config.mlp_kernel,
             )
             for rate in config.drop_path_rates
         )
@@ -93,12 +98,13 @@ class CompactTransformer(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The encoder's normalised tokens: ``[B, C, H, W] -> [B, N, D]``."""
+        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
         x = self.embed(x)
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(block, x, grid, use_reentrant=False)
             else:
-                x = block(x)
+                x = block(x, grid)
         return self.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -135,7 +141,10 @@ class CompactTransformer(nn.Module):
         for i, block in enumerate(self.blocks):
             if stop_early and i > max(wanted):
                 break
-            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
+            if self.grad_checkpointing:
+                x = checkpoint(block, x, grid, use_reentrant=False)
+            else:
+                x = block(x, grid)
             if i in wanted:
                 tokens = self.norm(x) if norm else x
                 prefix = tokens[:, : self.num_prefix_tokens]

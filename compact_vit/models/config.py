@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import UsageError, unknown
 
-FAMILIES = ("vit_lite", "cvt", "cct")
+FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
 RESIDUAL_FORMS = ("published", "pre_norm")
 
@@ -23,14 +23,21 @@ SIZES = {
     14: (6, 3.0, 384),
 }
 
+#: What makes a CCT a CCT2, of this library: a tokenizer with norms, and MLPs with a convolution
+#: (benchmarks/LOG.md has what each of them gave).
+CCT2: dict[str, Any] = {"mlp_kernel": 3, "tokenizer_norm": True}
+
 #: The largest number of classes and of channels: beyond, their sizes are no numbers.
 MOST = 1_000_000_000
 
 #: What a published name's data set suffix says about the number of classes.
 _SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
 
+#: How the names of members are made.
+FORMS = "vit_lite_L_P, cvt_L_P, cct_L_PxC or cct2_L_PxC"
+
 _NAME = re.compile(
-    r"(?P<family>vit_lite|vit|cvt|cct)_(?P<depth>#)_(?P<kernel>#)(?:x(?P<convs>#))?"
+    r"(?P<family>vit_lite|vit|cvt|cct2?)_(?P<depth>#)_(?P<kernel>#)(?:x(?P<convs>#))?"
     r"(?:_(?P<size>#))?(?P<sine>_sine)?(?:_(?P<classes>c100|c10|fl))?".replace(
         "#", "0|[1-9][0-9]{0,3}"
     )
@@ -61,6 +68,10 @@ class ModelConfig:
     drop_path: float = 0.1
     """Stochastic depth of the last layer; it rises linearly from 0 at the first."""
     residual: str = "published"
+    mlp_kernel: int = 0
+    """Side, in tokens, of a depthwise convolution within each MLP; 0 for none."""
+    tokenizer_norm: bool = False
+    """Whether a batch norm follows each convolution of the tokenizer and its pool."""
 
     def __post_init__(self) -> None:
         if isinstance(self.img_size, list):  # as JSON brings it
@@ -104,11 +115,15 @@ def _check(config: ModelConfig) -> None:
     need(_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
     for field in ("num_classes", "in_chans"):
         need(getattr(config, field) <= MOST, field, f"at most {MOST:,}")
-    patches = config.family != "cct"
+    patches = config.family in ("vit_lite", "cvt")
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
     need(_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
     need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
     need(_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
+    kernel = config.mlp_kernel
+    need(_whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1), "mlp_kernel", "0 or an odd number")
+    need(isinstance(config.tokenizer_norm, bool), "tokenizer_norm", "true or false")
+    need(not (patches and config.tokenizer_norm), "tokenizer_norm", "false: patches have no norm")
     for field in ("dropout", "attention_dropout", "drop_path"):
         value = getattr(config, field)
         need(_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
@@ -129,11 +144,14 @@ def _real(value: Any) -> bool:
 def named_models() -> list[str]:
     """The members that have a builder of their own, in the order of the families."""
     patch = [f"{f}_{d}_{p}" for f in FAMILIES[:2] for d in (2, 4, 6, 7, 8) for p in (4, 8, 16)]
-    return patch + [f"cct_{d}_{c}" for d in SIZES for c in ("3x1", "3x2", "7x2")]
+    convs = [f"cct_{d}_{c}" for d in SIZES for c in ("3x1", "3x2", "7x2")]
+    return patch + convs + [f"cct2_{d}_{c}" for d in (2, 4, 6, 7) for c in ("3x1", "3x2")]
 
 
 def config_from_name(name: str, **options: Any) -> ModelConfig:
-    """The configuration of any well-formed name: ``vit_lite_L_P``, ``cvt_L_P`` or ``cct_L_PxC``.
+    """The configuration of any well-formed name: ``vit_lite_L_P``, ``cvt_L_P``, ``cct_L_PxC``.
+
+    ``cct2_L_PxC`` is a CCT with what ``CCT2`` lists.
 
     The published implementation's names are understood too, with what they imply:
     ``cct_7_3x1_32_sine_c100`` is ``cct_7_3x1`` at 32 px with sine positions and 100 classes. An
@@ -143,8 +161,8 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
     if not isinstance(name, str):
         raise UsageError(f"model must be a name, got {name!r}")
     match = _NAME.fullmatch(name)
-    if match is None or (match["convs"] is None) == (match["family"] == "cct"):
-        raise unknown("model", name, named_models(), "vit_lite_L_P, cvt_L_P or cct_L_PxC")
+    if match is None or (match["convs"] is None) == match["family"].startswith("cct"):
+        raise unknown("model", name, named_models(), FORMS)
     if int(match["depth"]) not in SIZES:
         depths = ", ".join(map(str, SIZES))
         raise UsageError(f"unknown model {name!r}: its depth must be one of {depths}")
@@ -164,6 +182,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
         "positional_embedding": "sine" if match["sine"] else "learnable",
         "num_classes": _SUFFIX_CLASSES.get(match["classes"], 10),
     }
+    values |= CCT2 if match["family"] == "cct2" else {}
     known = [field.name for field in fields(ModelConfig)]
     for option, value in options.items():
         if option not in known:

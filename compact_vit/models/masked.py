@@ -213,6 +213,11 @@ def _token_side(encoder: CompactTransformer) -> int:
             f"encoder must be a compact transformer, got a {type(encoder).__name__}: "
             "choose a vit_lite, cvt or cct"
         )
+    if encoder.config.mlp_kernel:
+        raise UsageError(
+            "a masked autoencoder leaves out tokens that a convolution within the MLP needs, "
+            f"got mlp_kernel={encoder.config.mlp_kernel}: build the encoder with mlp_kernel=0"
+        )
     height, width = encoder.config.height_width
     rows, columns = encoder.tokenizer.grid_size(height, width)
     side = height // rows

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..baselines.config import BaselineConfig
 
 #: What is certainly meant for a compact transformer.
-_COMPACT = re.compile(r"(vit_lite|vit|cvt|cct)_\d.*", re.DOTALL)
+_COMPACT = re.compile(r"(vit_lite|vit|cvt|cct2?)_\d.*", re.DOTALL)
 
 
 def all_models() -> list[str]:
@@ -35,6 +35,6 @@ def config_of(name: str, **options: Any) -> ModelConfig | BaselineConfig:
     from ..baselines import names
 
     if not names.is_baseline(name):
-        forms = ", ".join(("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", *names.FORMS))
+        forms = ", ".join(("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", "cct2_L_PxC", *names.FORMS))
         raise unknown("model", name, all_models(), f"{forms} or one of list_models()")
     return names.config_from_name(name, **options)

@@ -46,6 +46,11 @@ class Stored:
     """``config.json``, whole."""
     state: Mapping[str, Tensor]
 
+    @property
+    def name(self) -> str:
+        """What model it is, ``cct_2_3x3``; ``CompactTransformer`` where no name describes it."""
+        return str(self.card.get("architecture", "CompactTransformer"))
+
 
 def shipped() -> dict[str, dict[str, Path]]:
     """The weights in the package: the folder of every tag of every model that has any."""
@@ -75,6 +80,28 @@ def shipped_folder(name: str, tag: bool | str) -> Path:
     if tag not in every[name]:
         raise unknown(f"weights of {name}", tag, every[name])
     return every[name][tag]
+
+
+def weights_at(source: str | os.PathLike[str]) -> Path | None:
+    """The folder of the weights called ``source``; None if it is not of weights.
+
+    Such a folder itself, or a name in the package: ``cct_2_3x3``, or ``cct_2_3x3.cifar10`` with a
+    tag. Where there is a folder of that name, it is the one that is meant.
+    """
+    if os.path.isdir(source):
+        return Path(source) if holds_weights(Path(source)) else None
+    name, _, tag = os.fspath(source).partition(".")
+    tags = shipped().get(name, {})
+    return tags.get(tag) if tag else next(iter(tags.values()), None)
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether ``folder`` is one of weights, be they damaged; a run's ``config.json`` is another."""
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return (folder / WEIGHTS).is_file()
+    return isinstance(card, dict) and "model_args" in card
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

@@ -84,7 +84,9 @@ def check_folder(path: Path) -> None:
 
 
 def rounded(tensor: Tensor) -> Tensor:
-    """``tensor`` in float16; ``UsageError`` where that is too small for its values."""
+    """``tensor`` in float16, whole numbers as they are; ``UsageError`` where it does not fit."""
+    if not tensor.is_floating_point():
+        return tensor
     half = tensor.half()
     if not bool((half.isfinite() == tensor.isfinite()).all()):
         raise UsageError("the weights are too large for half precision: save them without half")

@@ -34,6 +34,8 @@ class Builder(Protocol):
         attention_dropout: float | None = None,
         drop_path: float | None = None,
         residual: str | None = None,
+        mlp_kernel: int | None = None,
+        tokenizer_norm: bool | None = None,
     ) -> CompactTransformer: ...
 
 
@@ -118,6 +120,8 @@ def _builder(name: str) -> Builder:
         attention_dropout: float | None = None,
         drop_path: float | None = None,
         residual: str | None = None,
+        mlp_kernel: int | None = None,
+        tokenizer_norm: bool | None = None,
     ) -> CompactTransformer:
         return create_model(
             name,
@@ -130,12 +134,15 @@ def _builder(name: str) -> Builder:
             attention_dropout=attention_dropout,
             drop_path=drop_path,
             residual=residual,
+            mlp_kernel=mlp_kernel,
+            tokenizer_norm=tokenizer_norm,
         )
 
     family, *size = name.rsplit("_", 2)
-    title = {"vit_lite": "ViT-Lite", "cvt": "CVT", "cct": "CCT"}[family] + "-" + "/".join(size)
+    title = {"vit_lite": "ViT-Lite"}.get(family, family.upper()) + "-" + "/".join(size)
+    source = "this library" if family == "cct2" else "arXiv 2104.05704"
     build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"""{title} of arXiv 2104.05704: ``[B, in_chans, H, W] -> [B, num_classes]``.
+    build.__doc__ = f"""{title} of {source}: ``[B, in_chans, H, W] -> [B, num_classes]``.
 
     ``img_size`` None means {config_from_name(name).img_size} pixels. The options are the fields
     of ``ModelConfig``, and ``pretrained`` as in ``create_model``.
@@ -191,3 +198,11 @@ cct_8_7x2 = _builder("cct_8_7x2")
 cct_14_3x1 = _builder("cct_14_3x1")
 cct_14_3x2 = _builder("cct_14_3x2")
 cct_14_7x2 = _builder("cct_14_7x2")
+cct2_2_3x1 = _builder("cct2_2_3x1")
+cct2_2_3x2 = _builder("cct2_2_3x2")
+cct2_4_3x1 = _builder("cct2_4_3x1")
+cct2_4_3x2 = _builder("cct2_4_3x2")
+cct2_6_3x1 = _builder("cct2_6_3x1")
+cct2_6_3x2 = _builder("cct2_6_3x2")
+cct2_7_3x1 = _builder("cct2_7_3x1")
+cct2_7_3x2 = _builder("cct2_7_3x2")

@@ -31,11 +31,12 @@ def attention_weights(model: CompactTransformer, x: Tensor) -> tuple[list[Tensor
     """
     was_training = model.training
     model.eval()
+    grid = model.tokenizer.grid_size(x.shape[2], x.shape[3])
     tokens = model.embed(x)
     weights = []
     for block in model.blocks:
         weights.append(block.attn.weights(block.norm1(tokens)))  # type: ignore[operator, union-attr]
-        tokens = block(tokens)
+        tokens = block(tokens, grid)
     tokens = model.norm(tokens)
     model.train(was_training)
     return weights, tokens

@@ -110,7 +110,7 @@ def members(
     shapes = [f"{p}" for p in patches]
     convs = [f"{kernel}x{number}" for kernel in KERNELS for number in CONVS]
     for family in FAMILIES:
-        for depth, shape in itertools.product(SIZES, convs if family == "cct" else shapes):
+        for depth, shape in itertools.product(SIZES, convs if family.startswith("cct") else shapes):
             name = f"{family}_{depth}_{shape}"
             config = config_from_name(
                 name, num_classes=num_classes, img_size=img_size, in_chans=in_chans

@@ -79,7 +79,12 @@ class TrainConfig:
     )
 
     model: str = _field("model", "any name of a family: cct_6_3x1, cvt_7_4, vit_lite_6_4, ...")
-    init_from: str | None = _field("model", "start from the weights that this run ended with", None)
+    init_from: str | None = _field(
+        "model",
+        "start from these weights: of a run, of a folder that export wrote, or of the package, "
+        "as cct_2_3x3",
+        None,
+    )
     model_options: Mapping[str, Any] = _field(
         "model", "what else the model takes: widths=512,256 batch_norm=true, ..."
     )
@@ -189,7 +194,10 @@ class TrainConfig:
             object.__setattr__(self, "model_options", {})
         named = config_of(self.model or values["model"])
         if isinstance(named, ModelConfig):  # cct_7_3x1_32_sine says sine
-            values |= {"positional_embedding": named.positional_embedding, "residual": "published"}
+            values |= {
+                "positional_embedding": named.positional_embedding,
+                "residual": named.residual,
+            }
         else:  # a recipe's dropout is for transformers, a baseline has its own
             values["dropout"] = None
         if self.overfit:
@@ -244,6 +252,17 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
     paths = {
         name: os.path.abspath(os.path.expanduser(path))
         for name, path in given.items()
-        if path is not None and not (name == "teacher" and path.startswith("timm/"))
+        if path is not None and not is_name(name, path)
     }
     return dataclasses.replace(config, **paths)
+
+
+def is_name(field: str, value: str) -> bool:
+    """Whether the path in ``field`` is none: a teacher of timm's, weights in the package."""
+    if field == "teacher":
+        return value.startswith("timm/")
+    if field != "init_from" or os.path.basename(value) != value or os.path.isdir(value):
+        return False
+    from ..models.pretrained import weights_at  # which needs torch
+
+    return weights_at(value) is not None

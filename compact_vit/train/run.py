@@ -16,6 +16,7 @@ from ..errors import UsageError, unknown
 from ..files import append_line, check_is_folder, write_whole
 from ..models.compact import CompactTransformer
 from ..models.preprocessing import pretrained_cfg
+from ..models.pretrained import weights_at
 from ..models.zoo import model_of
 from .checkpoint import load_checkpoint, newest, previous, unfit
 from .config import TrainConfig
@@ -67,6 +68,11 @@ class RunFolder:
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """The folder of an earlier run; ``UsageError`` if it is none."""
         folder = cls(Path(path))
+        if weights_at(path) is not None:
+            raise UsageError(
+                f"'{path}' is weights and not a run: it can be given to predict --pretrained, to "
+                "train --init-from, and to evaluate with --dataset and --data-dir"
+            )
         if not (folder.path / "config.json").is_file():
             raise UsageError(
                 f"'{folder.path}' is not the folder of a run: it has no config.json; "
@@ -75,8 +81,14 @@ class RunFolder:
         return folder
 
     def config(self) -> TrainConfig:
-        """The run's configuration."""
-        return TrainConfig.from_dict(self.read_json("config.json"))
+        """The run's configuration; ``UsageError`` if the folder's is of something else."""
+        values = self.read_json("config.json")
+        if not {"dataset", "model"} <= values.keys():
+            raise UsageError(
+                f"'{self.path}' is not the folder of a run: its config.json is of something else; "
+                "give the folder that training named"
+            )
+        return TrainConfig.from_dict(values)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write ``value`` as indented JSON, whole or not at all."""
@@ -182,7 +194,8 @@ class TrainedModel:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    epoch: int
+    epoch: int | None
+    """None of weights that do not say how they came about."""
 
 
 def build_model(

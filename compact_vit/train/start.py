@@ -1,76 +1,135 @@
-"""The weights a run starts from, where they are another run's."""
+"""The weights a run starts from: another run's, those in a folder, those in the package."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import UsageError, nearest
 from ..models.compact import CompactTransformer
+from ..models.pretrained import adapted, build_pretrained, read_folder, shipped, weights_at
 from ..models.reference import load_reference_state_dict
-from .run import TrainedModel, load_model
+from .run import load_model
 from .state import TrainState
 
+if TYPE_CHECKING:
+    from ..models.zoo import AnyModel
 
-def start_from(state: TrainState, run: str | None) -> None:
-    """Give the model the weights of the finished ``run``: the best epoch's if it picked one.
+#: What makes another model of a compact transformer, and does not show in its weights' shapes.
+_UNSEEN = ("num_heads", "residual")
 
-    A head for another number of classes stays new, and positions of another token grid are
-    resized; a note in ``state.choices`` says so. Raises ``UsageError`` for any other model.
+
+@dataclass(frozen=True)
+class _Source:
+    """A trained model, and what is said of it."""
+
+    model: AnyModel
+    name: str
+    """What model it is, ``cct_2_3x3``."""
+    kind: str
+    """``a run`` or ``weights``."""
+    told: str
+    """Which of them, ``epoch 3 of RUN``."""
+    answers: bool = True
+    """Whether it has learnt to tell classes."""
+
+
+def start_from(state: TrainState, source: str | None) -> None:
+    """Give the model the weights of ``source``: a finished run, a folder of weights, or a name.
+
+    Of a run they are the best epoch's if it picked one; a name is that of weights in the package.
+    A head for another number of classes stays new, positions of another token grid are resized,
+    a first convolution of other channels is adapted; a note in ``state.choices`` says so. Pictures
+    are normalised by the data set's own statistics, whatever the weights saw. Raises
+    ``UsageError`` for any other model, for damage, and for what is none of the three.
     """
-    if run is None:
+    if source is None:
         return
-    trained = load_model(run, pretrained=True)
-    if not isinstance(trained.model, CompactTransformer):
-        _start_baseline(state, trained, run)
-        return
-    if not isinstance(state.model, CompactTransformer):
-        raise _other_model(run, trained, "it is a compact transformer")
-    positions, weights = trained.model.positions, trained.model.state_dict()
-    answers = trained.config.objective == "classify"
-    if not answers:  # nor has it a pooling
-        own = state.model.state_dict()
-        weights |= {name: own[name] for name in own if name.startswith(("head.", "pool."))}
+    trained = _opened(source)
     try:
-        report = load_reference_state_dict(
-            state.model,
-            weights,
-            grid_size=None if positions is None else positions.grid_size,
+        if isinstance(trained.model, CompactTransformer):
+            changes = _take(state.model, trained.model, trained.answers)
+        else:
+            changes = _take_baseline(state.model, trained.model)
+    except (UsageError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()  # torch's last line names a tensor
+        raise UsageError(
+            f"init_from must be {trained.kind} of this model, got '{source}', of {trained.name}: "
+            f"{reason}"
+        ) from None
+    note = "; ".join([f"starting from {trained.told}", *changes])
+    state.choices = dataclasses.replace(state.choices, notes=(*state.choices.notes, note))
+
+
+def _opened(source: str) -> _Source:
+    """What ``source`` says: a folder, and if there is none of that name weights in the package."""
+    folder = weights_at(source)
+    if folder is not None:
+        stored = read_folder(folder)
+        here = os.path.isdir(source)
+        told = f"the weights in {source}" if here else f"the package's weights {folder.name}"
+        return _Source(build_pretrained(stored), stored.name, "weights", told)
+    if not os.path.isfile(os.path.join(source, "config.json")):
+        raise _nothing(source)
+    run = load_model(source, pretrained=True)
+    told, answers = f"epoch {run.epoch} of {source}", run.config.objective == "classify"
+    return _Source(run.model, run.config.model, "a run", told, answers)
+
+
+def _nothing(source: str) -> UsageError:
+    """The error for a ``source`` that is neither a run nor weights."""
+    got = "which does not exist"
+    if os.path.exists(source):
+        got = "a folder of something else" if os.path.isdir(source) else "a file"
+    names = [*shipped(), *(f"{name}.{tag}" for name, tags in shipped().items() for tag in tags)]
+    near = nearest(source, names)
+    hint = f": did you mean {near!r}?" if near else ""
+    return UsageError(
+        "init_from must be the folder of a run or of weights, or weights in the package "
+        f"({', '.join(shipped()) or 'which has none'}), got '{source}', {got}{hint}"
+    )
+
+
+def _take(model: AnyModel, trained: CompactTransformer, answers: bool) -> list[str]:
+    """Give ``model`` the weights of ``trained``, without those of ``answers`` it has not learnt.
+
+    Returns what had to change.
+    """
+    if not isinstance(model, CompactTransformer):
+        raise UsageError("it is a compact transformer")
+    for field in _UNSEEN:
+        ours, theirs = getattr(model.config, field), getattr(trained.config, field)
+        if ours != theirs:
+            raise UsageError(f"its {field} is {theirs!r}, the model's {ours!r}")
+    weights = adapted(trained.state_dict(), model, trained.config)
+    if not answers:  # nor has it a pooling
+        own = model.state_dict()
+        weights |= {name: own[name] for name in own if name.startswith(("head.", "pool."))}
+    grid = None if trained.positions is None else trained.positions.grid_size
+    report = load_reference_state_dict(model, weights, grid_size=grid)
+    changes = []
+    if model.in_chans != trained.in_chans:
+        changes.append(
+            f"the first convolution adapted from {trained.in_chans} channels to {model.in_chans}"
         )
-    except UsageError as error:
-        raise _other_model(run, trained, str(error)) from None
-    told = [f"starting from epoch {trained.epoch} of {run}"]
     if report.positions_resized is not None:
         old, new = (f"{height}x{width}" for height, width in report.positions_resized)
-        told.append(f"positions resized from {old} tokens to {new}")
+        changes.append(f"positions resized from {old} tokens to {new}")
     if not answers:
-        told.append("its pretraining, so with a new pooling and head")
+        changes.append("its pretraining, so with a new pooling and head")
     if report.head_changed is not None:
-        told.append("a new head for {1} classes, not {0}".format(*report.head_changed))
-    _tell(state, told)
+        changes.append("a new head for {1} classes, not {0}".format(*report.head_changed))
+    return changes
 
 
-def _start_baseline(state: TrainState, trained: TrainedModel, run: str) -> None:
+def _take_baseline(model: AnyModel, trained: AnyModel) -> list[str]:
     """The same of a baseline: all but a head for another number of classes is taken."""
-    weights, told = trained.model.state_dict(), [f"starting from epoch {trained.epoch} of {run}"]
-    old, new = trained.model.num_classes, state.model.num_classes
-    if old != new:
-        own = state.model.state_dict()
+    weights, changes = trained.state_dict(), []
+    if trained.num_classes != model.num_classes:
+        own = model.state_dict()
         weights |= {name: own[name] for name in own if name.startswith("head.")}
-        told.append(f"a new head for {new} classes, not {old}")
-    try:
-        state.model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise _other_model(run, trained, str(error).splitlines()[-1].strip()) from None
-    _tell(state, told)
-
-
-def _tell(state: TrainState, told: list[str]) -> None:
-    """Leave a note of where the run starts from."""
-    notes = (*state.choices.notes, "; ".join(told))
-    state.choices = dataclasses.replace(state.choices, notes=notes)
-
-
-def _other_model(run: str, trained: TrainedModel, reason: str) -> UsageError:
-    return UsageError(
-        f"init_from must be a run of this model, got '{run}', of {trained.config.model}: {reason}"
-    )
+        changes.append(f"a new head for {model.num_classes} classes, not {trained.num_classes}")
+    model.load_state_dict(weights)
+    return changes

@@ -32,13 +32,13 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
     text = capsys.readouterr().out.strip()
     assert (output / "ACCURACY.md").read_text().strip() == text
     summaries = [
-        json.loads((output / f"cct_2_3x2-seed{seed}" / "summary.json").read_text())
+        json.loads((output / f"cct_2_3x2-published-200-seed{seed}/summary.json").read_text())
         for seed in (0, 1)
     ]
     (row,) = cells(text)
     reached = [summary["final"]["accuracy"] for summary in summaries]
     mean = sum(reached) / 2
-    assert row["model"] == "cct_2_3x2"
+    assert (row["model"], row["recipe"]) == ("cct_2_3x2", "published-200")
     assert row["published, 200 epochs, best of several"] == "89.17"
     assert row["measured, mean"] == f"{mean:.2f}"
     assert row["±"] == f"{abs(reached[0] - reached[1]) / 2**0.5:.2f}"
@@ -49,7 +49,6 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
     assert row["minutes a run"] == f"{minutes:,.1f}"
     for said in (
         "the pictures are a copy (noise in three colours)",
-        "recipe: published-200",
         f"on: {summaries[0]['hardware']}",
         "--data-dir FOLDER",
     ):
@@ -57,7 +56,7 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
     assert str(tmp_path) not in text
 
     config = TrainConfig.from_dict(
-        json.loads((output / "cct_2_3x2-seed1" / "config.json").read_text())
+        json.loads((output / "cct_2_3x2-published-200-seed1" / "config.json").read_text())
     )
     assert (config.recipe, config.seed, config.epochs) == ("published-200", 1, 1)
     checkpoints = {path: path.read_bytes() for path in output.glob("*/last.pt")}
@@ -69,7 +68,8 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ("--rows cct_2_3x1", "unknown row of the published table on cifar10 'cct_2_3x1': did you"),
+        ("--rows cct_2_3z1", "unknown model 'cct_2_3z1': did you mean 'cct_2_3x1'"),
+        ("--rows cct_2_3x2:best", "unknown recipe 'best': did you mean 'best-200'"),
         ("--published cifar", "unknown data set with published results 'cifar': did you mean"),
         ("--dataset folder --data-dir nowhere", "data_dir must be a folder that is there"),
         ("--dataset digits --recipe quik", "unknown recipe 'quik'"),
@@ -91,9 +91,9 @@ def test_what_is_refused(script, asked, message, tmp_path, capsys, monkeypatch) 
 
 
 def test_the_table_is_the_published_one(script) -> None:
-    rows_of = script("accuracy").rows_of
+    published_table = script("accuracy").published_table
     for dataset, best in (("cifar10", 94.81), ("cifar100", 76.71)):
-        table = rows_of(dataset)
+        table = published_table(dataset)
         assert len(table) == 10
         assert table["cct_6_3x1"].accuracy == best
         assert all(create_model(name) for name in list(table)[:1])
@@ -101,8 +101,30 @@ def test_the_table_is_the_published_one(script) -> None:
 
 def test_a_row_of_which_nothing_has_finished(script) -> None:
     accuracy = script("accuracy")
-    row = accuracy.record(accuracy.rows_of("cifar10")["cct_4_3x2"], [])
-    assert (row["published"], row["runs"], row["accuracy"]) == (91.45, 0, None)
+    (row,) = accuracy.rows_of(["cct_4_3x2"], "published-200", "cifar10")
+    told = accuracy.record(row, [])
+    assert (told["published"], told["runs"], told["accuracy"]) == (91.45, 0, None)
+
+
+def test_rows_by_other_recipes_and_of_models_that_are_not_published(script) -> None:
+    asked = ["cct_2_3x2", "cct2_2_3x2:best-200", "cct_2_3x2:quick", "cct_2_3x2:published-200"]
+    rows = script("accuracy").rows_of(asked, "published-200", "cifar10")
+    assert [row[:2] for row in rows] == [
+        ("cct_2_3x2", "published-200"),
+        ("cct2_2_3x2", "best-200"),
+        ("cct_2_3x2", "quick"),
+    ]
+    assert [row.published and row.published.accuracy for row in rows] == [89.17, None, 89.17]
+    finished = {
+        "final": {"accuracy": 90.0, "epoch": 2, "n": 10},
+        "parameters": 9,
+        "parameters_without_positions": 8,
+        "score": {"value": 1.0},
+        "seconds": 60.0,
+        "pictures_per_second": 5.0,
+    }
+    told = [script("accuracy").record(row, [finished]) for row in rows]
+    assert [row["difference"] for row in told] == [pytest.approx(0.83), None, pytest.approx(0.83)]
 
 
 @pytest.fixture

@@ -150,6 +150,21 @@ def test_a_damaged_summary_is_said(grid) -> None:
             grid()
 
 
+def test_damaged_notes_on_failures_are_not_worth_a_run(grid, starts) -> None:
+    keys = {"grid": {"lr": [0.01, 1000]}}
+    rows = grid(**keys).rows
+    Path("out/failed.json").write_text("{")
+    said = r"^'out/failed\.json' is damaged: delete it, and what has failed is tried again$"
+    with pytest.raises(UsageError, match=said):
+        grid(**keys)
+    Path("out/failed.json").unlink()
+    assert grid(**keys).rows == rows
+    assert starts() == ["lr0.01", "lr1000", "lr1000"]
+    Path("out/experiment.json").write_text("{")  # is written anew
+    assert grid(**keys).rows == rows
+    assert json.loads(Path("out/experiment.json").read_text())["runs"][0]["name"] == "lr0.01"
+
+
 def test_a_run_without_its_lines_is_said(grid) -> None:
     grid()
     Path("out/lr0.01-seed0/metrics.jsonl").unlink()

@@ -82,6 +82,24 @@ def test_paths_are_meant_from_the_file(write, here, picture_folder, monkeypatch)
     assert plan_runs(read_experiment(teacher))[0].config.teacher == "timm/resnet18"
 
 
+def test_paths_of_one_last_part_are_told_whole(write, here) -> None:
+    grid = {"init_from": ["a/mae", "b/mae"], "seed": [0]}
+    said = (
+        f"'{here}/exp.yaml': name 'init_from{{init_from}}-seed{{seed}}' gives "
+        f"'init_frommae-seed0' to two runs: init_from {here}/a/mae, seed 0; and init_from "
+        f"{here}/b/mae, seed 0 (a path gives a name its last part: rename one of them)"
+    )
+    with pytest.raises(UsageError) as caught:
+        plan_runs(read_experiment(write(train={"dataset": "digits"}, grid=grid)))
+    assert str(caught.value) == said
+    grid["init_from"][1] = "b/mae2"
+    runs = plan_runs(read_experiment(write(train={"dataset": "digits"}, grid=grid)))
+    assert [run.name for run in runs] == ["init_frommae-seed0", "init_frommae2-seed0"]
+    grid["init_from"] = [str(here / "a" / "mae")] * 2  # the same one twice
+    with pytest.raises(UsageError, match=r"and init_from .*/a/mae, seed 0$"):
+        plan_runs(read_experiment(write(train={"dataset": "digits"}, grid=grid)))
+
+
 def test_numbers_with_exponents_are_numbers(here) -> None:
     Path("a.yaml").write_text("grid: {lr: [1e-4, 2E-3, .5e1, 1.5e+0]}\ntrain: {min_lr: 0}\n")
     runs = plan_runs(read_experiment("a.yaml"))

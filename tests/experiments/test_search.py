@@ -290,6 +290,37 @@ def test_a_journal_that_is_none_is_refused(search) -> None:
         search(trials=2)
 
 
+def test_a_damaged_description_costs_no_trials(search, starts) -> None:
+    """What its message says is true: with a copy the search goes on, in another folder anew."""
+    search(trials=1)
+    path = Path("out/experiment.json")
+    whole = path.read_bytes()
+    for content in (b"{", b"[]", b"\xff"):
+        path.write_bytes(content)
+        said = (
+            r"^'out/experiment\.json' is damaged: put a copy in its place, or choose another --ou"
+        )
+        with pytest.raises(UsageError, match=said):
+            search(trials=2)
+    assert len(starts()) == 1
+    path.write_bytes(whole)
+    assert len(search(trials=2).rows) == 2
+    assert len(starts()) == 2
+    assert len(search(output="other", trials=1).rows) == 1
+
+
+def test_a_damaged_best_is_found_again(search, tested) -> None:
+    best = search(trials=2).best
+    Path("out/best.json").write_text("{")
+    with pytest.raises(
+        UsageError, match=r"best\.json' is damaged: delete it, and the best trial is"
+    ):
+        search(trials=2)
+    Path("out/best.json").unlink()
+    assert search(trials=2).best == best
+    assert len(tested) == 2
+
+
 def test_without_optuna_it_says_what_to_install(search, monkeypatch, starts) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(

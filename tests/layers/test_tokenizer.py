@@ -78,3 +78,25 @@ def test_relu_after_the_pool_is_relu_before_it(kernel: int, convs: int) -> None:
 def test_convolutions_have_the_published_widths_and_no_bias() -> None:
     shapes = [tuple(p.shape) for p in ConvTokenizer(3, 256, 3, 3).parameters()]
     assert shapes == [(64, 3, 3, 3), (64, 64, 3, 3), (256, 64, 3, 3)]
+
+
+def test_batch_norm_stands_between_pool_and_relu() -> None:
+    torch.manual_seed(0)
+    tokenizer = ConvTokenizer(3, 8, 3, 2, hidden_dim=4, batch_norm=True).double()
+    x = torch.randn(5, 3, 12, 16, dtype=torch.float64)
+    expected = x
+    for conv in tokenizer.convs:
+        pooled = F.max_pool2d(conv(expected), 3, 2, 1)
+        mean = pooled.mean(dim=(0, 2, 3), keepdim=True)
+        variance = pooled.var(dim=(0, 2, 3), correction=0, keepdim=True)
+        expected = ((pooled - mean) / (variance + 1e-5).sqrt()).relu()
+    torch.testing.assert_close(tokenizer(x), expected.flatten(2).transpose(1, 2))
+
+
+def test_an_untrained_batch_norm_changes_nothing_in_evaluation() -> None:
+    torch.manual_seed(0)
+    plain, normed = ConvTokenizer(3, 8, 3, 2), ConvTokenizer(3, 8, 3, 2, batch_norm=True).eval()
+    normed.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 3, 16, 16)
+    # its running variance is 1, and 1e-5 is added to that
+    torch.testing.assert_close(normed(x), plain(x), rtol=2e-5, atol=1e-5)

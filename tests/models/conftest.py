@@ -11,7 +11,7 @@ import torch
 from compact_vit import create_model
 from compact_vit.models import CompactTransformer
 
-SMALLEST = {"vit_lite": "vit_lite_2_8", "cvt": "cvt_2_8", "cct": "cct_2_3x2"}
+SMALLEST = {"vit_lite": "vit_lite_2_8", "cvt": "cvt_2_8", "cct": "cct_2_3x2", "cct2": "cct2_2_3x2"}
 
 Build = Callable[..., CompactTransformer]
 

@@ -98,7 +98,7 @@ def any_config(draw: random.Random) -> ModelConfig:
         mlp_ratio=draw.choice([0.5, 1.0, 1.3, 2.0]),
         embed_dim=heads * draw.choice([4, 6, 9]),
         kernel_size=kernel,
-        num_convs=draw.choice([1, 2, 3]) if family == "cct" else 0,
+        num_convs=draw.choice([1, 2, 3]) if family.startswith("cct") else 0,
         num_classes=draw.choice([0, 1, 10]),
         img_size=(draw.randint(kernel, 30), draw.randint(kernel, 30)),
         in_chans=draw.choice([1, 2, 3]),
@@ -107,6 +107,8 @@ def any_config(draw: random.Random) -> ModelConfig:
         attention_dropout=draw.choice([0.0, 0.1]),
         drop_path=draw.choice([0.0, 0.1]),
         residual=draw.choice(RESIDUAL_FORMS),
+        mlp_kernel=draw.choice([0, 1, 3]),
+        tokenizer_norm=family.startswith("cct") and draw.choice([False, True]),
     )
 
 
@@ -136,7 +138,9 @@ def test_any_configuration_as_measured(seed: int) -> None:
     assert_as_measured(any_config(random.Random(seed)))
 
 
-@pytest.mark.parametrize("name", ["cct_6_3x1", "cct_6_3x2", "vit_lite_2_16", "cvt_4_8_sine"])
+@pytest.mark.parametrize(
+    "name", ["cct_6_3x1", "cct_6_3x2", "vit_lite_2_16", "cvt_4_8_sine", "cct2_2_3x2"]
+)
 @pytest.mark.parametrize("positions", ["none", None])
 def test_members_as_measured(name: str, positions: str | None) -> None:
     assert_as_measured(config_from_name(name, positional_embedding=positions))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -26,6 +28,18 @@ CASES = [
     ("cct_2_7x2", 16),
 ]
 SIZES = [(32, 32), (48, 32)]
+
+
+@pytest.fixture(params=["vit_lite_2_8", "cvt_2_8", "cct_2_3x2"])
+def build(request: pytest.FixtureRequest) -> Callable[..., CompactTransformer]:
+    """The smallest members whose layers can leave tokens out."""
+    return functools.partial(create_model, request.param)
+
+
+def test_a_convolution_within_the_mlps_is_refused() -> None:
+    with pytest.raises(UsageError, match="got mlp_kernel=3: build the encoder with mlp_kernel=0"):
+        MaskedAutoencoder(create_model("cct2_2_3x2"))
+    MaskedAutoencoder(create_model("cct2_2_3x2", mlp_kernel=0))
 
 
 def generator(seed: int = 0) -> torch.Generator:

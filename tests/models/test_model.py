@@ -258,14 +258,14 @@ def test_recomputed_layers_run_again_in_the_backward_pass(build) -> None:
 
 
 def test_published_and_standard_models_differ_in_the_residual_alone(build) -> None:
-    published, standard = build().eval(), build(residual="pre_norm").eval()
+    published, standard = (build(residual=form).eval() for form in ("published", "pre_norm"))
     standard.load_state_dict(published.state_dict())
-    x = torch.randn(2, 3, 32, 32)
+    x, grid = torch.randn(2, 3, 32, 32), published.tokenizer.grid_size(32, 32)
     for model, normed in ((published, True), (standard, False)):
         tokens = model.embed(x)
         for block in model.blocks:
             tokens = tokens + block.attn(block.norm1(tokens))
-            branch = block.mlp(block.norm2(tokens))
+            branch = block.mlp(block.norm2(tokens), grid)
             tokens = (block.norm2(tokens) if normed else tokens) + branch
         torch.testing.assert_close(model.forward_features(x), model.norm(tokens))
     assert not torch.allclose(published(x), standard(x), atol=1e-3)

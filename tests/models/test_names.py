@@ -35,6 +35,18 @@ from compact_vit.models.config import named_models
         ("cct_14_7x2_384_fl", {"img_size": 384, "num_classes": 102}),
         ("vit_7_4_32_sine", {"family": "vit_lite", "positional_embedding": "sine"}),
         ("cvt_6_4_32", {"family": "cvt", "img_size": 32}),
+        # a CCT with the standard residuals, norms and depthwise convolutions
+        (
+            "cct2_6_3x1",
+            {
+                "family": "cct2",
+                "embed_dim": 256,
+                "residual": "published",
+                "mlp_kernel": 3,
+                "tokenizer_norm": True,
+            },
+        ),
+        ("cct_6_3x1", {"residual": "published", "mlp_kernel": 0, "tokenizer_norm": False}),
     ],
 )
 def test_well_formed_names(name: str, expected: dict[str, Any]) -> None:
@@ -142,7 +154,7 @@ def test_a_configuration_is_made_again_from_its_fields() -> None:
 def test_list_models() -> None:
     names = list_models()
     assert len(names) == len(set(names))
-    assert names[: 15 + 15 + 18] == named_models()
+    assert names[: 15 + 15 + 18 + 8] == named_models()
     assert list_models("cct_*") == [n for n in names if n.startswith("cct_")]
     assert list_models(["cvt_6_*", "*_7x2"]) == [
         "cvt_6_4",
@@ -158,7 +170,7 @@ def test_every_named_member_has_its_builder(name: str) -> None:
     builder = getattr(compact_vit, name)
     assert builder.__name__ == name
     assert pickle.loads(pickle.dumps(builder)) is builder
-    assert "arXiv 2104.05704" in builder.__doc__
+    assert ("arXiv 2104.05704" in builder.__doc__) != name.startswith("cct2_")
     with torch.device("meta"):
         assert builder().config == create_model(name).config
 
@@ -178,6 +190,8 @@ def test_builders_take_explicit_keywords_only() -> None:
         "attention_dropout": 0.3,
         "drop_path": 0.4,
         "residual": "pre_norm",
+        "mlp_kernel": 5,
+        "tokenizer_norm": True,
     }
     assert set(given) == set(parameters)
     with torch.device("meta"):

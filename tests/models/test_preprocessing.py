@@ -67,6 +67,56 @@ def test_a_crop_of_timms() -> None:
     torch.testing.assert_close(prepared(image), theirs(image))
 
 
+@pytest.mark.parametrize(
+    ("size", "crop_pct", "covered", "shape"),
+    [
+        ((48, 32), 0.8, (60, 40), (80, 120)),
+        ((48, 32), 0.875, (54, 36), (72, 108)),
+        ((48, 32), 1.0, (48, 32), (96, 144)),
+        ((32, 48), 0.8, (40, 60), (120, 80)),
+        ((32, 48), 0.5, (64, 96), (96, 64)),
+        ((30, 20), 0.7, (42, 28), (112, 168)),
+    ],
+)
+def test_a_crop_of_pictures_that_are_not_square(size, crop_pct, covered, shape) -> None:
+    """Pictures of the model's shape, where nothing is rounded: torchvision's steps and timm's."""
+    timm_data = pytest.importorskip("timm.data")
+    model = cct_2_3x2(img_size=size)
+    model.pretrained_cfg = {"mean": MEAN, "std": STD, "crop_pct": crop_pct}
+    image = picture(*shape)
+    prepared = model.transforms()(image)
+    assert prepared.shape == (3, *size)
+    image_covered = F.resize(image, list(covered), InterpolationMode.BILINEAR)
+    expected = F.normalize(F.to_tensor(F.center_crop(image_covered, list(size))), MEAN, STD)
+    torch.testing.assert_close(prepared, expected)
+    theirs = timm_data.create_transform(
+        (3, *size), mean=MEAN, std=STD, interpolation="bilinear", crop_pct=crop_pct
+    )
+    torch.testing.assert_close(prepared, theirs(image))
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    torch.testing.assert_close(model.transforms()(pixels), expected, atol=LEVEL, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (240, 160), (400, 150), (150, 400)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.9, 0.75])
+@pytest.mark.parametrize("size", [(48, 32), (32, 48)])
+def test_what_of_a_picture_is_left(size, crop_pct, shape) -> None:
+    """Of two ramps, whose level says where a pixel is from: the centre, its shape kept."""
+    width, height = shape
+    y, x = np.mgrid[:height, :width]
+    ramps = np.stack([x * 255 / width, y * 255 / height, x * 0], 2).round().astype(np.uint8)
+    prepared = Preprocess(size, (0.0,) * 3, (1.0,) * 3, crop_pct=crop_pct)
+    scale = max(size[0] / crop_pct / height, size[1] / crop_pct / width)
+    for given in (Image.fromarray(ramps), torch.from_numpy(ramps).permute(2, 0, 1)):
+        across, down, _ = prepared(given)
+        steps = (across.mean(0).diff().mean(), down.mean(1).diff().mean())
+        expected = (1 / scale / width, 1 / scale / height)
+        assert steps == pytest.approx(expected, rel=0.06)  # the size covered is whole pixels
+        for ramp, step in zip((across, down), expected, strict=True):
+            # an odd rest around the crop is half a pixel more on one side
+            assert abs(ramp.mean() - 0.5) <= 0.5 * step + 0.005
+
+
 def test_gray() -> None:
     gray = Preprocess((32, 32), (0.4,), (0.2,))
     image = picture(32, 32)

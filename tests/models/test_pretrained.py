@@ -411,6 +411,43 @@ def test_an_empty_package(tmp_path, monkeypatch) -> None:
         cct_2_3x2(pretrained=True)
 
 
+# --- by what a user calls them
+
+
+def test_where_weights_are(package, folder, tmp_path, monkeypatch) -> None:
+    first, second = (tmp_path / "package" / f"cct_2_3x2.{tag}" for tag in ("cifar10", "cifar100"))
+    assert pretrained.weights_at("cct_2_3x2") == first
+    assert pretrained.weights_at("cct_2_3x2.cifar100") == second
+    assert pretrained.weights_at(folder) == pretrained.weights_at(str(folder)) == folder
+    for name in ("cct_2_3x2.svhn", "cct_2_3x1", "", ".", "nowhere/cct_2_3x2", tmp_path / "nowhere"):
+        assert pretrained.weights_at(name) is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cct_2_3x2").mkdir()  # of something else
+    assert pretrained.weights_at("cct_2_3x2") is None
+    (tmp_path / "cct_2_3x2").rmdir()
+    folder.rename(tmp_path / "cct_2_3x2")
+    assert pretrained.weights_at("cct_2_3x2") == Path("cct_2_3x2")
+
+
+def test_damaged_weights_are_weights_and_a_run_is_not(folder, tmp_path) -> None:
+    assert pretrained.holds_weights(folder)
+    card = (folder / "config.json").read_bytes()
+    for damaged in (b"", b"\xff", b"[" * 100_000, card[:-9]):
+        (folder / "config.json").write_bytes(damaged)
+        assert pretrained.holds_weights(folder)
+    (folder / "config.json").unlink()
+    assert pretrained.holds_weights(folder)
+    for other in (b'{"dataset": "digits"}', b"[]", b"null"):  # with weights put beside
+        (folder / "config.json").write_bytes(other)
+        assert not pretrained.holds_weights(folder)
+    (folder / "config.json").write_bytes(card)
+    (folder / "model.safetensors").unlink()
+    assert pretrained.holds_weights(folder)
+    (folder / "config.json").write_bytes(b"{")
+    assert not pretrained.holds_weights(folder)
+    assert not pretrained.holds_weights(tmp_path / "nowhere")
+
+
 # --- under the tools
 
 

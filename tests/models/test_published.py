@@ -144,7 +144,7 @@ def by_the_formula(name: str, side: int, classes: int) -> tuple[int, int]:
     _, ratio, width = PUBLISHED_SIZES[int(depth)]
     kernel, _, convs = tokenizer.partition("x")
     k = int(kernel)
-    if family == "cct":
+    if family in ("cct", "cct2"):
         widths = [3] + [64] * (int(convs) - 1) + [width]
         stem = sum(a * b * k * k for a, b in itertools.pairwise(widths))
         for _ in range(int(convs)):
@@ -157,6 +157,9 @@ def by_the_formula(name: str, side: int, classes: int) -> tuple[int, int]:
         tokens = (side // k) ** 2
     attention = 3 * width * width + width * width + width
     mlp = 2 * width * ratio * width + ratio * width + width
+    if family == "cct2":  # 3 x 3 taps and a bias a hidden channel; a norm after each convolution
+        mlp += (9 + 1) * ratio * width
+        stem += 2 * sum(widths[1:])
     layer = attention + mlp + 2 * 2 * width
     pooling = width if family == "vit_lite" else width + 1
     head = (width + 1) * classes if classes else 0

@@ -1,7 +1,8 @@
-"""A run that starts from another run's weights: which of them, what is new, and going on."""
+"""A run that starts from weights there are: which of them, what is new, and going on."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from compact_vit import CompactTransformer, create_model
 from compact_vit.errors import UsageError
+from compact_vit.experiment import plan_runs, read_experiment
 from compact_vit.layers import resize_positions
+from compact_vit.models import pretrained
 from compact_vit.train import load_model, resume, train
 from compact_vit.train.cli import main
+from compact_vit.train.config import TrainConfig, with_whole_paths
 from compact_vit.train.inputs import load_splits
 from compact_vit.train.progress import Progress
 from compact_vit.train.run import RunFolder
@@ -106,7 +112,160 @@ def test_what_is_no_finished_run(tiny, tmp_path, source) -> None:
     (source / "last.pt").unlink()
     refused("no checkpoint at")
     shutil.rmtree(source)
-    refused("is not the folder of a run")
+    refused("must be the folder of a run or of weights, .*, which does not exist$")
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch) -> CompactTransformer:
+    """A model whose weights lie in ``folder``, and in the package under two tags, others."""
+    torch.manual_seed(3)
+    model = create_model("cvt_2_8", num_classes=3, img_size=16)
+    assert isinstance(model, CompactTransformer)
+    model.pretrained_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
+    model.save_pretrained(tmp_path / "folder")
+    for tag in ("colours", "shapes"):
+        torch.nn.init.normal_(model.norm.bias)
+        model.save_pretrained(tmp_path / "package" / f"cvt_2_8.{tag}", half=tag == "shapes")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "told"),
+    [
+        ("folder", "folder", "the weights in folder"),
+        ("cvt_2_8", "package/cvt_2_8.colours", "the package's weights cvt_2_8.colours"),
+        ("cvt_2_8.shapes", "package/cvt_2_8.shapes", "the package's weights cvt_2_8.shapes"),
+    ],
+)
+def test_weights_of_a_folder_and_of_the_package(weights, state, given, folder, told) -> None:
+    started = state(seed=5)
+    start_from(started, given)
+    stored = load_file(Path(folder, "model.safetensors"))
+    for name, value in started.model.state_dict().items():
+        assert torch.equal(value, stored[name].float()), name
+    assert started.choices.notes[-1] == f"starting from {told}"
+
+
+def test_a_folder_of_the_name_goes_before_the_package(weights, state, source, tmp_path) -> None:
+    """A folder of weights, one of a run, and one of neither, which is refused."""
+    (tmp_path / "folder").rename("cvt_2_8")
+    for told in ("the weights in cvt_2_8", f"epoch {load_model(source).epoch} of cvt_2_8"):
+        started = state()
+        start_from(started, "cvt_2_8")
+        assert started.choices.notes[-1] == f"starting from {told}"
+        whole = with_whole_paths(
+            dataclasses.replace(load_model(source).config, init_from="cvt_2_8")
+        )
+        assert whole.init_from == str(tmp_path / "cvt_2_8")
+        shutil.rmtree("cvt_2_8")
+        shutil.copytree(source, "cvt_2_8")
+    (tmp_path / "cvt_2_8" / "config.json").unlink()
+    with pytest.raises(UsageError, match="got 'cvt_2_8', a folder of something else"):
+        start_from(state(), "cvt_2_8")
+
+
+def test_weights_for_other_classes_pixels_and_channels(weights, tmp_path, tiny) -> None:
+    """Digits are gray, ten, and here of 32 x 16 pixels."""
+    config = TrainConfig(model="cvt_2_8", img_size=(32, 16), device="cpu")
+    started = build_state(config, load_splits(config), torch.device("cpu"))
+    new = {k: v.clone() for k, v in started.model.state_dict().items() if k.startswith("head")}
+    start_from(started, "folder")
+    kept = load_file(tmp_path / "folder" / "model.safetensors")
+    # a gray picture is one whose three channels are the same
+    kept["tokenizer.proj.weight"] = kept["tokenizer.proj.weight"].sum(dim=1, keepdim=True)
+    kept["positions.table"] = resize_positions(kept["positions.table"], (2, 2), (4, 2))
+    for name, value in started.model.state_dict().items():
+        torch.testing.assert_close(value, new.get(name, kept[name]))
+    assert new["head.weight"].shape == (10, 128)
+    assert started.choices.notes[-1] == (
+        "starting from the weights in folder; the first convolution adapted from 3 channels to 1; "
+        "positions resized from 2x2 tokens to 4x2; a new head for 10 classes, not 3"
+    )
+
+
+def test_weights_that_are_refused(weights, tiny, tmp_path) -> None:
+    def refused(said: str, given: str = "folder", **values) -> None:
+        with pytest.raises(UsageError, match=said) as caught:
+            train(tiny(init_from=given, **values), output="run", quiet=True)
+        assert "\n" not in str(caught.value)
+        assert not Path("run").exists()
+
+    for model in ("cvt_4_8", "cct_2_3x1", "vit_lite_2_8"):
+        refused("^init_from must be weights of this model, got 'folder', of cvt_2_8: ", model=model)
+    refused("'cvt_2_8', of cvt_2_8: .* lacks blocks.2", "cvt_2_8", model="cvt_4_8")
+    refused("of cvt_2_8: it is a compact transformer", model="mlp_naive")
+    refused("its residual is 'published', the model's 'pre_norm'", residual="pre_norm")
+    refused("its num_heads is 2, the model's 4", model_options={"num_heads": 4})
+    refused("'cvt_2_9', which does not exist: did you mean 'cvt_2_8'", "cvt_2_9")
+    refused("which does not exist: did you mean 'cvt_2_8.shapes'", "cvt_2_8.shape")
+    Path("a.txt").touch()
+    refused(r"weights in the package \(cvt_2_8\), got '.*a.txt', a file$", str(tmp_path / "a.txt"))
+    refused("got '.*pictures', a folder of something else$", str(tmp_path / "pictures"))
+    card = Path("folder", "config.json")
+    whole = card.read_bytes()
+    card.write_bytes(whole[:100])
+    refused("'folder/config.json' is damaged: it is not JSON")
+    card.write_text('{"architectures": ["ViT"], "model_type": "vit"}')
+    refused("'folder' is not the folder of a run: its config.json is of something else")
+    card.write_bytes(whole)
+    tensors = Path("folder", "model.safetensors")
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+    refused("'folder/model.safetensors' is damaged .*: put a whole copy in its place")
+    tensors.unlink()
+    refused("'folder' has no model.safetensors")
+
+
+@pytest.mark.parametrize("given", ["folder", "cvt_2_8"])
+def test_it_begins_again_from_anywhere(
+    weights, everything, tmp_path, monkeypatch, assert_same_run, given
+) -> None:
+    """Stopped before the first checkpoint, it reads the weights anew."""
+    whole = train(everything(init_from=given, epochs=1), output=tmp_path / "whole", quiet=True)
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert config["init_from"] == (given if given == "cvt_2_8" else str(tmp_path / "folder"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    began = RunFolder.create(tmp_path / "began", TrainConfig.from_dict(config))
+    assert_same_run(resume(began.path, quiet=True), whole)
+
+
+def test_an_experiment_leaves_the_name_of_weights_alone(weights, tmp_path) -> None:
+    """A folder beside the experiment's file goes before the package."""
+    text = "train: {model: cvt_2_8}\ngrid: {init_from: [null, cvt_2_8, folder]}\n"
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "exp.yaml").write_text(text)
+
+    def planned() -> list[str | None]:
+        runs = plan_runs(read_experiment(tmp_path / "deep" / "exp.yaml"))
+        return [run.config.init_from for run in runs]
+
+    beside = str(tmp_path / "deep" / "folder")
+    assert planned() == [None, "cvt_2_8", beside]
+    (tmp_path / "deep" / "cvt_2_8").mkdir()
+    assert planned() == [None, str(tmp_path / "deep" / "cvt_2_8"), beside]
+
+
+def test_the_weights_in_the_package(tiny, state, tmp_path) -> None:
+    """The real ones, under the model that they are of."""
+    started = state(model="cct_2_3x3", img_size=32)
+    start_from(started, "cct_2_3x3")
+    expected = create_model("cct_2_3x3", pretrained=True, num_classes=3)
+    expected.head.load_state_dict(started.model.head.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(started.model.eval()(x), expected.eval()(x))
+    note = "starting from the package's weights cct_2_3x3.cifar10; a new head for 3 classes, not 10"
+    assert started.choices.notes[-1] == note
+
+
+def test_another_residual_of_a_run_is_refused(source, state) -> None:
+    """Its weights would fit, and mean something else."""
+    said = "must be a run of this model, .*: its residual is 'published', the model's 'pre_norm'"
+    with pytest.raises(UsageError, match=said):
+        start_from(state(residual="pre_norm"), str(source))
 
 
 def test_it_goes_on_without_the_first_run(source, everything, tmp_path, assert_same_run) -> None:
