@@ -204,7 +204,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, rows: Sequence[Row], output: Path) -> int:
     """Run every row with every seed; how many did not finish."""
     from compact_vit.experiment import Experiment, run_grid
+    from compact_vit.train.machine import pick_device
 
+    pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
     fields = {entry.name for entry in dataclasses.fields(TrainConfig)} - {"recipe"}
     experiment = Experiment(
         path=Path("accuracy"),

@@ -12,6 +12,7 @@ import pytest
 DOCUMENT = (Path(__file__).parents[2] / "benchmarks" / "gpu.md").read_text()
 STANDS_FOR = {
     "$data": "--data-dir pictures", "$peer": "--reference nowhere", "$how": "graphs",
+    "$many": "--workers 3", "$out": "--output runs", '"$PICTURES"': "pictures", '"$RUNS': '"runs',
     "HOW": "graphs", "CORES": "4", '"$PICTURES/../run-graphs"': "run",
 }  # fmt: skip
 
