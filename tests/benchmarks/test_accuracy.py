@@ -99,22 +99,6 @@ def test_the_table_is_the_published_one(script) -> None:
         assert all(create_model(name) for name in list(table)[:1])
 
 
-def test_cifar100_is_one_command(script, tiny_cifar100, tmp_path, capsys) -> None:
-    text = f"--dataset cifar100 --data-dir {tiny_cifar100} --rows cct2_4_3x2:best-200 cct_4_3x2"
-    text += f" --epochs 1 --batch-size 100 --device cpu --cores 1 --quiet --output {tmp_path}"
-    assert script("accuracy").main(text.split()) == 0
-    best, published = cells(capsys.readouterr().out)
-    assert (best["model"], best["recipe"], best["test pictures"]) == (
-        "cct2_4_3x2", "best-200", "200",
-    )  # fmt: skip
-    assert int(best["parameters"].replace(",", "")) < 500_000
-    figure = "published, 200 epochs, best of several"
-    assert (best[figure], published[figure]) == ("", "70.46")
-    assert best["difference"] == "" != published["difference"]
-    config = json.loads((tmp_path / "cct2_4_3x2-best-200-seed0" / "config.json").read_text())
-    assert (config["recipe"], config["auto_augment"]) == ("best-200", "cifar10")
-
-
 def test_a_row_of_which_nothing_has_finished(script) -> None:
     accuracy = script("accuracy")
     (row,) = accuracy.rows_of(["cct_4_3x2"], "published-200", "cifar10")

@@ -41,6 +41,16 @@ def test_published_archives(name, request, tmp_path, capsys) -> None:
     assert len(trained.classes) == counts[0]
 
 
+def test_cifar100_beyond_the_published_recipe_is_one_command(tiny_cifar100, tmp_path) -> None:
+    words = ["--dataset", "cifar100", "--data-dir", str(tiny_cifar100), "--recipe", "best-200"]
+    words += ["--model", "cct2_4_3x2", "--output", str(tmp_path / "run")]
+    assert main([*words, "--epochs", "1", "--device", "cpu", "--quiet"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["num_classes"], summary["final"]["n"]) == (100, 200)
+    assert summary["parameters"] < 500_000
+    assert summary["recipe"] == "best-200"
+
+
 def test_it_is_the_same_thing_in_python(picture_folder, tmp_path, capsys, same) -> None:
     words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--img-size", "16x24"]
     assert main([*words, *SMALL, "--seed", "4", "--output", str(tmp_path / "a"), "--quiet"]) == 0
