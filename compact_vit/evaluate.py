@@ -179,7 +179,7 @@ def _parser() -> Parser:
         "evaluate",
         description="Accuracy and calibration of a finished run, overall and per class.",
         epilog="With --dataset, RUN is weights: a folder that export wrote, or the name of some in "
-        "the package, as cct_2_3x3.",
+        "the package, as cct_2_3x2.",
     )
     add_run_flags(parser)
     parser.add_argument(

@@ -1,6 +1,6 @@
 """``python -m compact_vit.predict RUN PICTURE...``: what a model sees in pictures.
 
-The model is a finished run's, or with ``--pretrained cct_2_3x3`` one whose weights are at hand.
+The model is a finished run's, or with ``--pretrained cct_2_3x2`` one whose weights are at hand.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _read(path: str | os.PathLike[str], config: ModelConfig | BaselineConfig) ->
 def pretrained_model(name: str) -> CompactTransformer:
     """The model of which ``name`` says where its weights are.
 
-    In the package (``cct_2_3x3``, ``cct_2_3x3.cifar10``), in a folder that ``save_pretrained``
+    In the package (``cct_2_3x2``, ``cct_2_3x2.cifar10``), in a folder that ``save_pretrained``
     wrote, or on the Hugging Face hub (``USER/NAME``).
     """
     from .models.compact import CompactTransformer
@@ -137,7 +137,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--pretrained",
         metavar="NAME",
-        help="instead of a RUN: weights in the package (cct_2_3x3), in a folder, or on the hub",
+        help="instead of a RUN: weights in the package (cct_2_3x2), in a folder, or on the hub",
     )
     parser.add_argument("--top", metavar="N", type=int, default=5, help="classes (default: 5)")
     parser.add_argument("--checkpoint", metavar="NAME", help="last or best, as in evaluate")

@@ -82,7 +82,7 @@ class TrainConfig:
     init_from: str | None = _field(
         "model",
         "start from these weights: of a run, of a folder that export wrote, or of the package, "
-        "as cct_2_3x3",
+        "as cct_2_3x2",
         None,
     )
     model_options: Mapping[str, Any] = _field(
