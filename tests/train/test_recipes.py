@@ -106,6 +106,15 @@ def test_student_200() -> None:
     )
 
 
+def test_best_200_mixes_for_large_models_alone() -> None:
+    same = {"auto_augment": "cifar10", "crop_padding": 4, "weight_decay": 5e-2, "clip_grad": 1.0}
+    same |= {"epochs": 200, "batch_size": 128, "label_smoothing": 0.1, "attention_dropout": 0.0}
+    large = configured("cifar10", recipe="best-200")
+    check(large, model="cct2_6_3x1", lr=1e-3, mixup=0.8, cutmix=1.0, **same)
+    small = configured("cifar10", recipe="best-200", model="cct2_2_3x2")
+    check(small, lr=2e-3, mixup=0.0, cutmix=0.0, residual="published", **same)
+
+
 def test_the_embedded_default() -> None:
     check(TrainConfig(), dataset="digits", recipe="quick", img_size=16, flip=0.0, device="auto")
 
