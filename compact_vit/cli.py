@@ -13,7 +13,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -68,6 +68,39 @@ class Parser(argparse.ArgumentParser):
         return known
 
 
+class Chooser(Parser):
+    """A parser of the word that names what to do, before that has a parser of its own."""
+
+    def __init__(
+        self,
+        command: str,
+        kind: str,
+        about: Mapping[str, str],
+        *,
+        description: str,
+        usage: str = "[options]",
+    ) -> None:
+        super().__init__(command, description=description, formatter_class=_Raw)
+        self.kind, self.about = kind, about
+        lines = [f"  {name:<10} {does}" for name, does in about.items()]
+        more = f"'{self.prog} {kind.upper()} --help' tells more."
+        self.epilog = "\n".join([f"{kind}s:", *lines, "", more])
+        self.usage = f"{self.prog} {kind.upper()} {usage}"
+
+    def chosen(self, words: Sequence[str]) -> str | None:
+        """The first of ``words``; None where there is none, and help has been printed.
+
+        Raises ``UsageError`` for another than those there are.
+        """
+        if words and not words[0].startswith("-"):
+            if words[0] not in self.about:
+                raise unknown(self.kind, words[0], self.about)
+            return words[0]
+        self.parse_args(words)
+        self.print_help()
+        return None
+
+
 def pixels(text: str) -> int | tuple[int, int]:
     """The value of ``--img-size``: a side ``32``, or ``32x48`` for height and width."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
@@ -80,6 +113,10 @@ def pixels(text: str) -> int | tuple[int, int]:
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)
+
+
+class _Raw(_Formatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of descriptions."""
 
 
 def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
@@ -152,22 +189,15 @@ def speaks() -> bool:
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``compact-vit PROGRAM ...``, the same as ``python -m compact_vit.PROGRAM ...``."""
-    parser = Parser(
+    parser = Chooser(
         "",
+        "program",
+        {name: about for name, (_, about) in COMMANDS.items()},
         description="Compact vision transformers: train, evaluate, predict, report, bench.",
-        epilog="programs:\n"
-        + "\n".join(f"  {name:<10} {about}" for name, (_, about) in COMMANDS.items())
-        + "\n\n'compact-vit PROGRAM --help' tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="compact-vit PROGRAM [options]",
     )
     parser.add_argument("--version", action="version", version=f"compact-vit {__version__}")
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0].startswith("-"):
-        parser.parse_args(words)
-        parser.print_help()
+    name = parser.chosen(words)
+    if name is None:
         return 0
-    if words[0] not in COMMANDS:
-        raise unknown("program", words[0], COMMANDS)
-    module = import_module(f".{COMMANDS[words[0]][0]}", __package__)
-    return module.main(words[1:])
+    return import_module(f".{COMMANDS[name][0]}", __package__).main(words[1:])

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cli import Parser, program
-from ..errors import UsageError, unknown
+from ..cli import Chooser, Parser, program
+from ..errors import UsageError
 from .fields import check_field, located
 from .plan import PAGE, PICTURE, read_experiment
 from .reading import read_word
@@ -92,23 +92,18 @@ ACTIONS: dict[str, tuple[str, _Flags, _Run]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiment in a file, or go on with it, and print what came of it."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0].startswith("-"):
-        parser = Parser(
-            "experiment",
-            description="Run an experiment that a YAML file describes; the same command goes on.",
-            epilog="actions:\n"
-            + "\n".join(f"  {name:<10} {about}" for name, (about, _, _) in ACTIONS.items())
-            + "\n\n'compact-vit experiment ACTION --help' tells more.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            usage="compact-vit experiment ACTION FILE [options]",
-        )
-        parser.parse_args(words)
-        parser.print_help()
+    chooser = Chooser(
+        "experiment",
+        "action",
+        {name: about for name, (about, _, _) in ACTIONS.items()},
+        description="Run an experiment that a YAML file describes; the same command goes on.",
+        usage="FILE [options]",
+    )
+    name = chooser.chosen(words)
+    if name is None:
         return 0
-    if words[0] not in ACTIONS:
-        raise unknown("action", words[0], ACTIONS)
-    about, add_flags, run = ACTIONS[words[0]]
-    parser = Parser(f"experiment {words[0]}", description=f"{about.capitalize()}.")
+    about, add_flags, run = ACTIONS[name]
+    parser = Parser(f"experiment {name}", description=f"{about.capitalize()}.")
     _common_flags(parser)
     add_flags(parser)
     return run(parser.parse_args(words[1:]))

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cli import Parser, program
-from ..errors import UsageError, unknown
+from ..cli import Chooser, Parser, program
+from ..errors import UsageError
 from ..evaluate import add_run_flags
 from ..train.cli import add_training_flag
 from ..train.config import TrainConfig
@@ -156,23 +156,17 @@ PICTURES: dict[str, tuple[str, _Flags, _Draw]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw the picture named first, write it, and say where it is."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0].startswith("-"):
-        parser = Parser(
-            "plot",
-            description="Draw pictures of runs, of a recipe, and of what a model does.",
-            epilog="pictures:\n"
-            + "\n".join(f"  {name:<10} {about}" for name, (about, _, _) in PICTURES.items())
-            + "\n\n'compact-vit plot PICTURE --help' tells more.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            usage="compact-vit plot PICTURE [options]",
-        )
-        parser.parse_args(words)
-        parser.print_help()
+    chooser = Chooser(
+        "plot",
+        "picture",
+        {name: about for name, (about, _, _) in PICTURES.items()},
+        description="Draw pictures of runs, of a recipe, and of what a model does.",
+    )
+    name = chooser.chosen(words)
+    if name is None:
         return 0
-    if words[0] not in PICTURES:
-        raise unknown("picture", words[0], PICTURES)
-    about, add_flags, draw = PICTURES[words[0]]
-    parser = Parser(f"plot {words[0]}", description=f"Draw {about}.")
+    about, add_flags, draw = PICTURES[name]
+    parser = Parser(f"plot {name}", description=f"Draw {about}.")
     add_flags(parser)
     parser.add_argument(
         "--output",
@@ -185,5 +179,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output is not None:
         check_picture(Path(args.output))
     figure, default = draw(args)
-    print(f"{words[0]}: {save_figure(figure, args.output or default)}")
+    print(f"{name}: {save_figure(figure, args.output or default)}")
     return 0
