@@ -104,6 +104,21 @@ def test_half_precision_is_the_nearest(tmp_path) -> None:
         assert torch.equal(got, tensor if name == "positions.table" else tensor.half().float())
 
 
+def test_what_a_batch_norm_has_seen_is_stored_too(tmp_path) -> None:
+    model = create_model("cct2_2_3x2").train()
+    batches = 70_000  # more than float16 counts to
+    model.tokenizer.norms[0].num_batches_tracked.fill_(batches - 1)
+    model(torch.randn(8, 3, 32, 32))
+    model.eval().save_pretrained(tmp_path, half=True)
+    other = CompactTransformer.from_pretrained(tmp_path)
+    for own, read in zip(model.tokenizer.norms, other.tokenizer.norms, strict=True):
+        assert torch.equal(read.running_var, own.running_var.half().float())
+        assert torch.equal(read.running_mean, own.running_mean.half().float())
+    assert other.tokenizer.norms[0].num_batches_tracked.item() == batches
+    x = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(other(x), model(x), atol=5e-3, rtol=5e-3)
+
+
 def test_a_model_whose_head_was_changed(tmp_path) -> None:
     model = trained()
     model.reset_classifier(4)

@@ -107,6 +107,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "half": {"precision": "fp16"},
     "class token": {"model": "vit_lite_6_4", "dropout": 0.1},
     "batch norms": {"model": "resnet_20_cifar"},
+    "convolution within the MLPs": {"model": "cct2_2_3x2", "ema": 0.99},
     "masked": {"objective": "mae"},
     "a record": {"recipe": "speedrun"},
 }
