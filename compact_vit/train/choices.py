@@ -66,12 +66,14 @@ def choose(
         dropout = 0.0
     model = model_config(config, in_chans=in_chans)
     transformer = isinstance(model, ModelConfig)
+    batch_norm = not isinstance(model, ModelConfig) or model.tokenizer_norm
+    parts = 1  # a batch whole where batch normalisation may look at all of it
     if isinstance(config.accumulation, int):
         parts = config.accumulation
-        if parts > 1 and not transformer:
+        if parts > 1 and batch_norm:
             notes.append("batch normalisation, if the model has it, sees each part by itself")
-    else:  # a baseline takes a batch whole, for batch normalisation looks at all of it
-        parts = choose_parts(model, batch_size, device) if isinstance(model, ModelConfig) else 1
+    elif isinstance(model, ModelConfig) and not batch_norm:
+        parts = choose_parts(model, batch_size, device)
     attention = "products" if device.type == "cpu" and dropout else "fused"
     return Choices(
         precision=precision,

@@ -6,7 +6,7 @@ Letters: R processes, N pictures, K classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -82,6 +82,12 @@ class Processes:
         parts: list[Any] = [None] * self.count
         dist.all_gather_object(parts, rows.cpu())
         return torch.cat(parts)
+
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Give all of them the ``tensors`` of the first, in place."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def share_of(self, length: int) -> slice:
         """Which of ``length`` rows are this process's: as many as any other's, or one fewer."""

@@ -18,7 +18,7 @@ from .inputs import TrainBatch
 from .interrupt import Stopper
 from .progress import Progress
 from .state import TrainState
-from .step import train_step
+from .step import running_statistics, train_step
 
 #: An epoch that takes longer is saved within, this often.
 SAVE_SECONDS = 600.0
@@ -80,6 +80,7 @@ def train_epoch(
     except Stopped:
         note(trained=False)
         raise
+    together.spread(running_statistics(state.evaluated))  # each has seen its own share
     note(trained=True)
 
 

@@ -48,6 +48,8 @@ def train_step(
     broken = ~(figures[0] + norm).isfinite()
     for now, kept in zip(statistics, before, strict=True):
         now.copy_(now.where(~broken, kept))
+    if state.ema is not None:
+        _follow(state.ema, state.module, config.ema)
     state.health.watch(broken, norm)
     return figures.where(~broken, 0.0)
 
@@ -82,8 +84,6 @@ def _update(state: TrainState, config: TrainConfig) -> Tensor:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     state.schedule.step()
-    if state.ema is not None:
-        _follow(state.ema, state.module, config.ema)
     return norm
 
 

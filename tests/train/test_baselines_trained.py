@@ -94,6 +94,15 @@ def test_a_batch_is_taken_whole() -> None:
     assert any("batch normalisation" in note for note in chosen.notes)
 
 
+def test_so_it_is_for_transformers_with_batch_norms() -> None:
+    for name, parts in (("cct_2_3x2", 2), ("cct2_2_3x2", 1)):
+        found = config(model=name, img_size=32, batch_size=128)
+        assert choose(found, 3, CPU, 128, 10).parts == parts
+        found = dataclasses.replace(found, accumulation=4)
+        notes = choose(found, 3, CPU, 128, 10).notes
+        assert any("batch normalisation" in note for note in notes) == (parts == 1)
+
+
 def test_a_rehearsal_leaves_the_norms_as_they_were() -> None:
     model = build_model(config(), 10, 1).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -164,14 +173,16 @@ def test_the_command_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 
 def test_a_bad_batch_leaves_the_running_statistics() -> None:
-    found = config(batch_size=8)
+    found = config(batch_size=8, ema=0.9)
     state = build_state(found, load_splits(found), CPU)
-    norm = next(m for m in state.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    norm = next(m for m in state.module.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    averaged = next(m for m in state.evaluated.modules() if isinstance(m, torch.nn.BatchNorm2d))
     x, labels = torch.rand(8, 1, 8, 8), torch.arange(8)
     before = norm.running_mean.clone()
     for worst, same in ((float("nan"), True), (0.0, False)):
         x[0, 0, 0, 0] = worst
-        train_step(state, found, state.model.train(), x, labels)
+        train_step(state, found, state.module.train(), x, labels)
         assert norm.running_mean.equal(before) == same
+        assert norm.running_mean.equal(averaged.running_mean)
         assert norm.running_mean.isfinite().all()
     assert state.health.skipped == 1

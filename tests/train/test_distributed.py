@@ -17,6 +17,7 @@ import torch
 from compact_vit.data.loader import BatchLoader
 from compact_vit.data.pictures import Pictures
 from compact_vit.errors import UsageError
+from compact_vit.evaluate import evaluate_run
 from compact_vit.train import resume, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.distributed import ALONE, Processes, processes
@@ -186,6 +187,14 @@ def test_metrics_are_those_of_one_process(start, tiny, tmp_path) -> None:
     summary = json.loads((tmp_path / "two" / "summary.json").read_text())
     for which in ("final", "best"):
         assert summary[which] == pytest.approx(alone.summary[which], abs=1e-4)
+
+
+def test_batch_norms_are_evaluated_as_they_are_saved(start, tiny, tmp_path) -> None:
+    config = tiny(model="cct2_2_3x2", batch_size=6, ema=0.5)
+    assert start("together", 2, config, str(tmp_path / "two"), 0) == [0, 0]
+    summary = json.loads((tmp_path / "two" / "summary.json").read_text())
+    _, again = evaluate_run(tmp_path / "two", checkpoint="last", device="cpu")
+    assert again.loss == pytest.approx(summary["final"]["loss"], rel=1e-6)
 
 
 def command(config_words: list[str], count: int) -> list[subprocess.CompletedProcess[str]]:
