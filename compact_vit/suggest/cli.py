@@ -35,7 +35,7 @@ _COLUMNS = (
 
 _EPILOG = (
     f"Looked at: the depths {', '.join(map(str, SIZES))}; for vit_lite and cvt patches of 2 to "
-    f"{MAX_PATCH} pixels that divide the picture; for cct kernels of "
+    f"{MAX_PATCH} pixels that divide the picture; for cct and cct2 kernels of "
     f"{', '.join(map(str, KERNELS))} and {', '.join(map(str, CONVS))} convolutions; what makes "
     f"{TOKENS[0]} to {TOKENS[1]:,} tokens. With --max-latency every member that fits otherwise is "
     "measured until enough are found, which may take minutes."

@@ -157,8 +157,8 @@ MAE_DEFAULTS: dict[str, Any] = {
     "mask_ratio": 0.75,
 }
 
-#: What "best-200" takes for models of six layers and more, which learn 200 epochs of pictures by
-#: heart: the mixing of the published 300 epochs, and half the learning rate. Untried: it takes a
+#: What "best-200" takes for all but transformers of fewer than six layers, who do not learn 200
+#: epochs of pictures by heart: the mixing of the published 300 epochs, and half the learning rate. Untried: it takes a
 #: GPU (benchmarks/gpu.md).
 _BEST_LARGE: dict[str, Any] = {"lr": 1e-3, "mixup": 0.8, "cutmix": 1.0}
 

@@ -12,7 +12,7 @@ import pytest
 DOCUMENT = (Path(__file__).parents[2] / "benchmarks" / "gpu.md").read_text()
 STANDS_FOR = {
     "$data": "--data-dir pictures", "$peer": "--reference nowhere", "$how": "graphs",
-    "$many": "--workers 3", "$out": "--output runs", '"$PICTURES"': "pictures", '"$RUNS': '"runs',
+    '"$PICTURES"': "pictures",
     "HOW": "graphs", "CORES": "4", '"$PICTURES/../run-graphs"': "run",
 }  # fmt: skip
 
@@ -21,6 +21,9 @@ def commands() -> list[str]:
     """What is told to be run with Python, what is to be filled in filled in."""
     code = "".join(re.findall(r"```sh\n(.*?)```", DOCUMENT, flags=re.DOTALL))
     code = code.replace("\\\n", " ")
+    for line in re.findall(r"^many=.*", code, flags=re.MULTILINE):  # as a shell puts it in place
+        code = code.replace("$many", shlex.split(line)[0].removeprefix("many="))
+    code = code.replace("$RUNS", "runs")
     for name, value in STANDS_FOR.items():
         code = code.replace(name, value)
     found = re.findall(r"timeout (\d+) python (.*?)(?=\s*(?:#|\||\n|$))", code)

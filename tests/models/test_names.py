@@ -35,7 +35,7 @@ from compact_vit.models.config import named_models
         ("cct_14_7x2_384_fl", {"img_size": 384, "num_classes": 102}),
         ("vit_7_4_32_sine", {"family": "vit_lite", "positional_embedding": "sine"}),
         ("cvt_6_4_32", {"family": "cvt", "img_size": 32}),
-        # a CCT with the standard residuals, norms and depthwise convolutions
+        # a CCT with norms in its tokenizer and convolutions in its MLPs
         (
             "cct2_6_3x1",
             {
