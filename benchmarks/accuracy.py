@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import unknown
+from compact_vit.experiment.names import name_by
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
 from compact_vit.scoring import mean_and_spread
@@ -48,7 +49,8 @@ class Row(NamedTuple):
 
     def run(self, output: Path, seed: int) -> Path:
         """Where its run with ``seed`` is."""
-        return output / _NAME.format(model=self.model, recipe=self.recipe, seed=seed)
+        values = {"model": self.model, "recipe": self.recipe, "seed": seed}
+        return output / name_by(_NAME, values.__getitem__)
 
 
 _NAME = "{model}-{recipe}-seed{seed}"
@@ -92,11 +94,12 @@ def rows_of(words: Sequence[str] | None, recipe: str, dataset: str) -> list[Row]
     table = published_table(dataset)
     rows = []
     for word in words or table:
-        model, _, named = word.partition(":")
+        model, colon, named = word.partition(":")
         config_of(model)
-        if (named or recipe) not in RECIPES:
-            raise unknown("recipe", named or recipe, RECIPES)
-        rows.append(Row(model, named or recipe, table.get(model)))
+        chosen = named if colon else recipe
+        if chosen not in RECIPES:
+            raise unknown("recipe", chosen, RECIPES)
+        rows.append(Row(model, chosen, table.get(model)))
     return list(dict.fromkeys(rows))
 
 
@@ -142,7 +145,7 @@ def notes(
     ]
     if copy is not None:
         told.append(f"the pictures are a copy ({copy}): not comparable digit for digit")
-    for title, key in (("precision", "precision"), ("on", "hardware")):
+    for title, key in (("precision", "precision"), ("parts a batch", "parts"), ("on", "hardware")):
         told += [f"{title}: {', '.join(_distinct(summaries, key))}"] if summaries else []
     versions = [", ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in summaries]
     told += [f"with {'; or '.join(dict.fromkeys(versions))}"] if versions else []

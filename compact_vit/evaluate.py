@@ -68,16 +68,19 @@ def _open_weights(
     source: str | os.PathLike[str], checkpoint: str | None, dataset: str, data_dir: str | None
 ) -> TrainedModel:
     """The model of weights, as a run on ``dataset`` would have left it."""
-    from .models.pretrained import build_pretrained, read_folder, weights_at
+    from .models.config import name_of
+    from .models.pretrained import build_pretrained, nothing_at, read_folder, weights_at
     from .train.config import TrainConfig
     from .train.run import TrainedModel
 
     folder = weights_at(source)
-    if folder is None:
+    if folder is None and os.path.isfile(os.path.join(source, "config.json")):
         raise UsageError(
             f"dataset is for weights, which '{source}' is not: leave it out where that is a run, "
             "which knows its own"
         )
+    if folder is None:
+        raise nothing_at(source, "with dataset, run must be the folder of weights")
     if checkpoint is not None:
         raise UsageError("checkpoint is of a run: leave it out with dataset")
     stored = read_folder(folder)
@@ -93,7 +96,7 @@ def _open_weights(
     config = TrainConfig(
         dataset=dataset,
         data_dir=data_dir,
-        model=stored.name,
+        model=name_of(model.config),
         img_size=model.config.height_width,
     )
     epoch = training.get("epoch") if isinstance(training, dict) else None
@@ -188,7 +191,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="the confusion matrix; the reliability diagram goes beside it (default: in the run)",
+        help="the confusion matrix; the reliability diagram goes beside it (default: in the folder "
+        "RUN; of weights by name, here)",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser

@@ -23,6 +23,7 @@ from torch import Tensor
 from .data.catalog import DATASETS
 from .errors import UsageError
 from .layers import PositionalEmbedding
+from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
 from .models.config import config_from_name, named_models
 from .models.preprocessing import pretrained_cfg
@@ -46,8 +47,10 @@ def _default_cfg(name: str) -> dict[str, Any]:
         cfg = pretrained_cfg(config, cifar10.mean, cifar10.std)
     else:  # pictures as large as those of ImageNet are prepared as timm does
         cfg = pretrained_cfg(config) | {"interpolation": "bicubic", "crop_pct": 0.875}
+    cfg |= {"license": "mit"}
+    if config.family == "cct2":  # of this library
+        return cfg
     return cfg | {
-        "license": "mit",
         "paper_name": "Escaping the Big Data Paradigm with Compact Transformers",
         "paper_ids": "arXiv:2104.05704",
     }
@@ -117,7 +120,8 @@ def _entrypoint(name: str) -> Callable[..., Any]:
     return entrypoint
 
 
-# resizing positions depends on the picture's size, which a traced graph does not know
+# resizing positions and laying tokens out depend on the picture's size, unknown to a traced graph
 register_notrace_module(PositionalEmbedding)
+register_notrace_module(DepthwiseConv)
 for _name in _NAMES:
     globals()[_name] = register_model(_entrypoint(_name))  # timm warns where a name was taken

@@ -282,6 +282,45 @@ def test_weights_of_the_package_by_their_name(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cct2_2_3x2", {"num_heads": 4}), ("cvt_2_8", {"depth": 3, "kernel_size": 5})],
+)
+def test_weights_that_no_name_describes(
+    name, options, picture_folder, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = {"dataset": "folder", "data_dir": str(picture_folder)}
+    config = TrainConfig(model=name, model_options=options, epochs=1, device="cpu", **pictures)
+    train(config, output="run", quiet=True)
+    card = export_run("run", "weights", checkpoint="last", device="cpu")
+    assert card["architecture"] == "CompactTransformer"
+    expected = evaluate_run("run", checkpoint="last", device="cpu")[1].figures()
+    assert evaluate_run("weights", device="cpu", **pictures)[1].figures() == expected
+    words = ["weights", "--dataset", "folder", "--data-dir", str(picture_folder)]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert " on folder (test, 12 pictures), epoch 1\n" in capsys.readouterr().out
+
+
+def test_names_that_are_no_weights(on_pictures, exported, tmp_path, monkeypatch) -> None:
+    (tmp_path / "package").mkdir()
+    exported.rename(tmp_path / "package" / "cvt_2_8.colours")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    wanted = "with dataset, run must be the folder of weights, or weights in the package "
+    for given, said in (
+        ("cvt_2_9", "which does not exist: did you mean 'cvt_2_8'?"),
+        (Path("cvt_2_8.color"), "which does not exist: did you mean 'cvt_2_8.colours'?"),
+        ("package", "a folder of something else"),
+        (__file__, "a file"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            evaluate_run(given, dataset="digits", device="cpu")
+        assert str(caught.value) == f"{wanted}(cvt_2_8), got '{given}', {said}"
+    with pytest.raises(UsageError, match="leave it out where that is a run"):
+        evaluate_run(on_pictures, dataset="digits", device="cpu")
+
+
 def test_weights_that_are_not_evaluated(exported, picture_folder, tmp_path) -> None:
     def refused(said: str, **options) -> None:
         given = {"dataset": "folder", "data_dir": str(picture_folder), "device": "cpu", **options}

@@ -15,7 +15,7 @@ from compact_vit import UsageError, create_model
 from compact_vit.models import config_from_name, list_models
 from compact_vit.models.config import named_models
 
-NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_4_3x2"]
+NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_4_3x2", "cct2_2_3x2"]
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,9 @@ def test_configuration_names_the_models_own_parts(name: str) -> None:
     assert cfg["mean"] == (0.4914, 0.4822, 0.4465)
     assert model.get_submodule(cfg["first_conv"]).weight.shape[1] == 3
     assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
+    published = "arXiv:2104.05704" in (cfg.get("paper_ids") or "")
+    assert published != name.startswith("cct2_")
+    assert cfg["license"] == "mit"
     large = timm.get_pretrained_cfg("cct_14_7x2")
     assert large.input_size == (3, 224, 224)
     assert large.mean == timm.data.IMAGENET_DEFAULT_MEAN

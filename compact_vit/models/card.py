@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from .config import ModelConfig, config_from_name, name_of
+
+#: What has a row of its own, and what matters in training alone.
+_NO_OPTIONS = (
+    "num_classes", "img_size", "in_chans", "dropout", "attention_dropout", "drop_path"
+)  # fmt: skip
 
 
 def model_card(card: Mapping[str, Any], name: str) -> str:
     """``README.md`` of the weights ``name``: the hub's header, the facts, how to use them."""
     import yaml
 
-    known = card["pretrained_cfg"]
+    known, config = card["pretrained_cfg"], ModelConfig(**card["model_args"])
     rows = [
         ("model", f"`{card['architecture']}`"),
+        ("options", _options(config)),
         ("parameters", _parameters(card.get("size", {}))),
         ("test accuracy", _accuracy(card.get("results"))),
         ("score", _score(card.get("size", {}))),
@@ -25,7 +34,8 @@ def model_card(card: Mapping[str, Any], name: str) -> str:
     ]
     table = [f"| {title} | {_cell(value)} |" for title, value in rows if value]
     header = yaml.safe_dump(_header(card, name), sort_keys=False, allow_unicode=True)
-    about = known.get("description") or "A compact vision transformer (arXiv 2104.05704)."
+    source = "CCT2 of compact_vit" if config.family == "cct2" else "arXiv 2104.05704"
+    about = known.get("description") or f"A compact vision transformer ({source})."
     return "\n".join(
         [
             f"---\n{header}---\n\n# {name}\n\n{about}\n",
@@ -62,6 +72,18 @@ def _header(card: Mapping[str, Any], name: str) -> dict[str, Any]:
         }
         header["model-index"] = [{"name": name, "results": [tested]}]
     return header
+
+
+def _options(config: ModelConfig) -> str:
+    """What makes another model of it than its name says, if anything does."""
+    name = name_of(config)
+    named, own = dataclasses.asdict(config_from_name(name)), dataclasses.asdict(config)
+    others = [
+        f"{field}={str(value).lower()}"
+        for field, value in own.items()
+        if field not in _NO_OPTIONS and value != named[field]
+    ]
+    return f"`{name}` but for {', '.join(others)}" if others else ""
 
 
 def _parameters(size: Mapping[str, Any]) -> str:

@@ -30,6 +30,9 @@ CCT2: dict[str, Any] = {"mlp_kernel": 3, "tokenizer_norm": True}
 #: The largest number of classes and of channels: beyond, their sizes are no numbers.
 MOST = 1_000_000_000
 
+#: The largest convolution within an MLP: far beyond, its weights fit into no memory.
+MOST_KERNEL = 99
+
 #: What a published name's data set suffix says about the number of classes.
 _SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
 
@@ -121,7 +124,8 @@ def _check(config: ModelConfig) -> None:
     need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
     need(_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
     kernel = config.mlp_kernel
-    need(_whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1), "mlp_kernel", "0 or an odd number")
+    odd = _whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1) and kernel <= MOST_KERNEL
+    need(odd, "mlp_kernel", f"0 or an odd number up to {MOST_KERNEL}")
     need(isinstance(config.tokenizer_norm, bool), "tokenizer_norm", "true or false")
     need(not (patches and config.tokenizer_norm), "tokenizer_norm", "false: patches have no norm")
     for field in ("dropout", "attention_dropout", "drop_path"):
@@ -190,3 +194,12 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
         if value is not None:
             values[option] = value
     return ModelConfig(**values)
+
+
+def name_of(config: ModelConfig) -> str:
+    """The name nearest to ``config``: its own, or of a member that options made it of."""
+    depth = min(SIZES, key=lambda known: abs(known - config.depth))
+    # a kernel fits into the pictures that a name means
+    kernel = min(config.kernel_size, 224 if config.num_convs else 32)
+    name = f"{config.family}_{depth}_{kernel}"
+    return f"{name}x{config.num_convs}" if config.num_convs else name

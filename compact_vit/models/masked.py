@@ -216,7 +216,8 @@ def _token_side(encoder: CompactTransformer) -> int:
     if encoder.config.mlp_kernel:
         raise UsageError(
             "a masked autoencoder leaves out tokens that a convolution within the MLP needs, "
-            f"got mlp_kernel={encoder.config.mlp_kernel}: build the encoder with mlp_kernel=0"
+            f"got mlp_kernel={encoder.config.mlp_kernel}: set mlp_kernel=0 (--model-options "
+            "mlp_kernel=0), here and in the model that starts from it"
         )
     height, width = encoder.config.height_width
     rows, columns = encoder.tokenizer.grid_size(height, width)

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, nearest, unknown
 from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import Preprocess, first_conv
@@ -93,6 +93,21 @@ def weights_at(source: str | os.PathLike[str]) -> Path | None:
     name, _, tag = os.fspath(source).partition(".")
     tags = shipped().get(name, {})
     return tags.get(tag) if tag else next(iter(tags.values()), None)
+
+
+def nothing_at(source: str | os.PathLike[str], wanted: str) -> UsageError:
+    """The error for a ``source`` that is neither what was ``wanted`` nor weights in the package."""
+    got = "which does not exist"
+    if os.path.exists(source):
+        got = "a folder of something else" if os.path.isdir(source) else "a file"
+    every = shipped()
+    names = [*every, *(f"{name}.{tag}" for name, tags in every.items() for tag in tags)]
+    near = nearest(os.fspath(source), names)
+    hint = f": did you mean {near!r}?" if near else ""
+    return UsageError(
+        f"{wanted}, or weights in the package ({', '.join(every) or 'which has none'}), "
+        f"got '{source}', {got}{hint}"
+    )
 
 
 def holds_weights(folder: Path) -> bool:

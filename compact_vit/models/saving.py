@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..files import check_is_folder, write_whole
 from .card import model_card
 from .compact import CompactTransformer
-from .config import ModelConfig, config_from_name
+from .config import ModelConfig, config_from_name, name_of
 from .preprocessing import pretrained_cfg
 from .pretrained import CARD, WEIGHTS, difference, digest, read_card
 
@@ -109,11 +109,7 @@ def _known(model: CompactTransformer, config: ModelConfig) -> dict[str, Any]:
 
 def _architecture(config: ModelConfig) -> str:
     """The name of ``config``, or of its class where no name describes it."""
-    name = f"{config.family}_{config.depth}_{config.kernel_size}"
-    name += f"x{config.num_convs}" if config.num_convs else ""
-    try:
-        named = config_from_name(name)
-    except UsageError:
-        return "CompactTransformer"
+    name = name_of(config)
+    named = config_from_name(name)
     same = all(getattr(named, field) == getattr(config, field) for field in _OF_NAME)
     return name if same else "CompactTransformer"

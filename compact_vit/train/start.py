@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError
 from ..models.compact import CompactTransformer
-from ..models.pretrained import adapted, build_pretrained, read_folder, shipped, weights_at
+from ..models.pretrained import adapted, build_pretrained, nothing_at, read_folder, weights_at
 from ..models.reference import load_reference_state_dict
 from .run import load_model
 from .state import TrainState
@@ -72,24 +72,10 @@ def _opened(source: str) -> _Source:
         told = f"the weights in {source}" if here else f"the package's weights {folder.name}"
         return _Source(build_pretrained(stored), stored.name, "weights", told)
     if not os.path.isfile(os.path.join(source, "config.json")):
-        raise _nothing(source)
+        raise nothing_at(source, "init_from must be the folder of a run or of weights")
     run = load_model(source, pretrained=True)
     told, answers = f"epoch {run.epoch} of {source}", run.config.objective == "classify"
     return _Source(run.model, run.config.model, "a run", told, answers)
-
-
-def _nothing(source: str) -> UsageError:
-    """The error for a ``source`` that is neither a run nor weights."""
-    got = "which does not exist"
-    if os.path.exists(source):
-        got = "a folder of something else" if os.path.isdir(source) else "a file"
-    names = [*shipped(), *(f"{name}.{tag}" for name, tags in shipped().items() for tag in tags)]
-    near = nearest(source, names)
-    hint = f": did you mean {near!r}?" if near else ""
-    return UsageError(
-        "init_from must be the folder of a run or of weights, or weights in the package "
-        f"({', '.join(shipped()) or 'which has none'}), got '{source}', {got}{hint}"
-    )
 
 
 def _take(model: AnyModel, trained: CompactTransformer, answers: bool) -> list[str]:

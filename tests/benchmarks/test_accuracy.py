@@ -65,11 +65,25 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
     assert cells(Path("here.md").read_text()) == cells(text)
 
 
+def test_a_model_with_a_slash(script, picture_folder, tmp_path, capsys, monkeypatch) -> None:
+    """Its runs are found again in the folders that the experiment named."""
+    monkeypatch.chdir(tmp_path)
+    asked = words(picture_folder, tmp_path / "out")
+    asked[asked.index("cct_2_3x2")] = "timm/test_resnet"
+    assert script("accuracy").main([*asked, "--seeds", "3"]) == 0
+    (summary,) = (tmp_path / "out").glob("*/summary.json")
+    (row,) = cells(capsys.readouterr().out)
+    assert (row["model"], row["runs"]) == ("timm/test_resnet", "1")
+    reached = json.loads(summary.read_text())["final"]["accuracy"]
+    assert row["measured, mean"] == f"{reached:.2f}"
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ("--rows cct_2_3z1", "unknown model 'cct_2_3z1': did you mean 'cct_2_3x1'"),
         ("--rows cct_2_3x2:best", "unknown recipe 'best': did you mean 'best-200'"),
+        ("--rows cct_2_3x2:", "unknown recipe '': choose from published-200"),
         ("--published cifar", "unknown data set with published results 'cifar': did you mean"),
         ("--dataset folder --data-dir nowhere", "data_dir must be a folder that is there"),
         ("--dataset digits --recipe quik", "unknown recipe 'quik'"),

@@ -68,6 +68,15 @@ def test_gradients() -> None:
 
 
 def test_dropped_branches_convolve_the_rest() -> None:
+    """Against masks, by which every branch is computed and some count for nothing."""
     torch.manual_seed(0)
-    layer = EncoderLayer(8, 2, 1.0, mlp_kernel=3, drop_path=0.5).train()
-    assert layer(torch.randn(16, 6, 8), (2, 3)).shape == (16, 6, 8)
+    grid, rate = (2, 3), 0.25
+    layer = EncoderLayer(8, 2, 1.0, mlp_kernel=3, drop_path=rate).train()
+    x, state = torch.randn(16, 6, 8), torch.get_rng_state()
+    y = layer(x, grid)
+    torch.set_rng_state(state)
+    masks = [torch.empty(16).bernoulli_(1 - rate).view(16, 1, 1) for _ in range(2)]
+    assert not torch.equal(*masks)
+    x = x + masks[0] / (1 - rate) * layer.attn(layer.norm1(x))
+    x = layer.norm2(x)
+    torch.testing.assert_close(y, x + masks[1] / (1 - rate) * layer.mlp(x, grid))

@@ -37,8 +37,10 @@ def build(request: pytest.FixtureRequest) -> Callable[..., CompactTransformer]:
 
 
 def test_a_convolution_within_the_mlps_is_refused() -> None:
-    with pytest.raises(UsageError, match="got mlp_kernel=3: build the encoder with mlp_kernel=0"):
+    said = r"got mlp_kernel=3: set mlp_kernel=0 \(--model-options mlp_kernel=0\), here and in the"
+    with pytest.raises(UsageError, match=said) as caught:
         MaskedAutoencoder(create_model("cct2_2_3x2"))
+    assert "\n" not in str(caught.value)
     MaskedAutoencoder(create_model("cct2_2_3x2", mlp_kernel=0))
 
 

@@ -11,9 +11,16 @@ import pytest
 import torch
 
 import compact_vit
-from compact_vit import ModelConfig, UsageError, cct_6_3x1, create_model, list_models
+from compact_vit import (
+    CompactTransformer,
+    ModelConfig,
+    UsageError,
+    cct_6_3x1,
+    create_model,
+    list_models,
+)
 from compact_vit.models import config_from_name
-from compact_vit.models.config import named_models
+from compact_vit.models.config import name_of, named_models
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,10 @@ def test_unknown_options_are_told_the_nearest(option: str, nearest: str) -> None
         ({"mlp_ratio": 0}, "mlp_ratio must be a positive number, got 0"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio must be a positive number, got nan"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio must be a positive number, got inf"),
+        ({"mlp_kernel": 2}, "mlp_kernel must be 0 or an odd number up to 99, got 2"),
+        ({"mlp_kernel": -1}, "mlp_kernel must be 0 or an odd number up to 99, got -1"),
+        ({"mlp_kernel": 101}, "mlp_kernel must be 0 or an odd number up to 99, got 101"),
+        ({"mlp_kernel": 1000000001}, "mlp_kernel must be 0 or an odd number up to 99"),
         ({"dropout": 1.0}, "dropout must be a probability in [0, 1), got 1.0"),
         ({"attention_dropout": -0.1}, "attention_dropout must be a probability in [0, 1)"),
         ({"drop_path": "0.1"}, "drop_path must be a probability in [0, 1), got '0.1'"),
@@ -127,6 +138,31 @@ def test_impossible_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         create_model("cct_2_3x2", **options)
     assert str(caught.value).startswith(message)
+
+
+def test_the_largest_kernel_of_an_mlp() -> None:
+    config = config_from_name("cct_2_3x2", mlp_kernel=99)
+    with torch.device("meta"):
+        assert CompactTransformer(config).blocks[0].mlp.conv.conv.weight.shape[2:] == (99, 99)
+
+
+@pytest.mark.parametrize("name", [*named_models(), "cct_2_3x3", "cct2_14_5x2", "cct_2_224x1"])
+def test_a_configuration_has_its_name(name: str) -> None:
+    assert name_of(config_from_name(name, img_size=224, positional_embedding="sine")) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cct_2_3x2", {"num_heads": 4, "embed_dim": 64}),
+        ("cct_4_3x2", {"depth": 5}),
+        ("cct_14_3x2", {"depth": 40}),
+        ("cct_2_224x2", {"kernel_size": 300, "img_size": 300}),
+        ("vit_lite_2_32", {"kernel_size": 40, "img_size": 80}),
+    ],
+)
+def test_what_no_name_describes_has_a_near_one(name: str, options: dict[str, Any]) -> None:
+    assert name_of(config_from_name(name, **options)) == name
 
 
 def test_patches_have_no_convolutions() -> None:

@@ -173,6 +173,34 @@ def test_the_model_card(tmp_path) -> None:
         assert line in text.splitlines()
 
 
+def test_the_options_in_the_model_card(tmp_path) -> None:
+    def rows(name: str, **options) -> dict[str, str]:
+        create_model(name, **options).save_pretrained(tmp_path)
+        lines = (tmp_path / "README.md").read_text().splitlines()
+        table = [line.strip("| ") for line in lines if line.startswith("| ")][2:]
+        return dict(line.split(" | ", 1) for line in table)
+
+    own = {"num_classes": 3, "img_size": 24, "in_chans": 1, "dropout": 0.2, "drop_path": 0.0}
+    for name in ("cct_2_3x2", "cct2_2_3x2", "cvt_2_8"):
+        assert "options" not in rows(name, **own)
+    told = rows("cct_2_3x2", mlp_kernel=3, tokenizer_norm=True, residual="pre_norm")
+    assert told["model"] == "`cct_2_3x2`"
+    said = "`cct_2_3x2` but for residual=pre_norm, mlp_kernel=3, tokenizer_norm=true"
+    assert told["options"] == said
+    assert rows("cct2_2_3x2", mlp_kernel=0)["options"] == "`cct2_2_3x2` but for mlp_kernel=0"
+    told = rows("cct_2_3x2", num_heads=4)
+    assert told["model"] == "`CompactTransformer`"
+    assert told["options"] == "`cct_2_3x2` but for num_heads=4"
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("cct_2_3x2", "arXiv 2104.05704"), ("cct2_2_3x2", "CCT2 of compact_vit")]
+)
+def test_whose_the_model_in_the_card_is(name, source, tmp_path) -> None:
+    create_model(name).save_pretrained(tmp_path)
+    assert f"\nA compact vision transformer ({source}).\n" in (tmp_path / "README.md").read_text()
+
+
 # --- what is refused
 
 
