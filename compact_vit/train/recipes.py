@@ -158,8 +158,8 @@ MAE_DEFAULTS: dict[str, Any] = {
 }
 
 #: What "best-200" takes for all but transformers of fewer than six layers, who do not learn 200
-#: epochs of pictures by heart: the mixing of the published 300 epochs, and half the learning rate. Untried: it takes a
-#: GPU (benchmarks/gpu.md).
+#: epochs of pictures by heart: the mixing of the published 300 epochs, and half the learning rate.
+#: Untried: it takes a GPU (benchmarks/gpu.md).
 _BEST_LARGE: dict[str, Any] = {"lr": 1e-3, "mixup": 0.8, "cutmix": 1.0}
 
 #: (recipe, data set) -> where the published recipe differs for one data set
