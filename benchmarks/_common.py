@@ -107,7 +107,7 @@ def train_step(
     def step(x: Tensor, targets: Tensor) -> None:
         inner = getattr(model, "module", model)  # of several processes
         ours = isinstance(inner, CompactTransformer)
-        count = choose_parts(inner.config, len(x), device) if ours else 1
+        count = choose_parts(inner.config, len(x), device, training=True) if ours else 1
         parts = list(zip(x.chunk(count), targets.chunk(count), strict=True))
         for number, (part, wanted) in enumerate(parts, 1):
             with averaged(forward, number == len(parts)):

@@ -206,7 +206,7 @@ def test_all_names_the_models_that_are_slower_here(capsys, script, checkout, mon
             [[0.002, 0.010, 0.003], [0.001, 0.009, 0.006]],
         ]
     )
-    names = ["cvt_2_8", "cct_2_7x2"]
+    names = ["cvt_2_8", "cct_2_7x2", "cct2_2_3x2"]
     monkeypatch.setattr("compact_vit.models.config.named_models", lambda: names)
     monkeypatch.setattr(script("_peers"), "seconds_in_turns", lambda calls, **options: next(given))
     words = [*TINY, "--reference", str(checkout), "--all"]
@@ -303,6 +303,11 @@ def test_vit_pytorch_is_asked_for_the_same_model(script, monkeypatch):
         "dropout_rate": 0.0, "attention_dropout": 0.0, "stochastic_depth_rate": 0.1,
     }  # fmt: skip
     assert build(config_from_name("cvt_7_4"), None) == "has no such model"
+
+
+def test_the_published_code_has_no_cct2(script, checkout) -> None:
+    peers = script("_peers")
+    assert peers.published(config_from_name("cct2_2_3x2"), checkout) == "has no such model"
 
 
 @pytest.mark.parametrize(

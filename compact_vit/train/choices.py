@@ -67,13 +67,14 @@ def choose(
     model = model_config(config, in_chans=in_chans)
     transformer = isinstance(model, ModelConfig)
     batch_norm = not isinstance(model, ModelConfig) or model.tokenizer_norm
-    parts = 1  # a batch whole where batch normalisation may look at all of it
     if isinstance(config.accumulation, int):
         parts = config.accumulation
         if parts > 1 and batch_norm:
             notes.append("batch normalisation, if the model has it, sees each part by itself")
-    elif isinstance(model, ModelConfig) and not batch_norm:
-        parts = choose_parts(model, batch_size, device)
+    elif isinstance(model, ModelConfig):
+        parts = choose_parts(model, batch_size, device, training=True)
+    else:  # whole, too, for it may have batch norms
+        parts = 1
     attention = "products" if device.type == "cpu" and dropout else "fused"
     return Choices(
         precision=precision,
@@ -113,13 +114,16 @@ def choose_graphs(wanted: str, device: torch.device, compile: bool) -> tuple[boo
     return True, ""
 
 
-def choose_parts(model: ModelConfig, batch_size: int, device: torch.device) -> int:
+def choose_parts(
+    model: ModelConfig, batch_size: int, device: torch.device, *, training: bool = False
+) -> int:
     """The parts a batch is computed in: on a CPU as many as keep every activation reusable.
 
-    A power of two, at most ``batch_size``; accelerators take a batch whole.
+    A power of two, at most ``batch_size``. Accelerators take a batch whole, and so, in training,
+    do models with batch norms, which look at all of it.
     """
     parts = 1
-    if device.type == "cpu":
+    if device.type == "cpu" and not (training and model.tokenizer_norm):
         largest = 4 * batch_size * largest_activation(model)  # bytes in float32
         while largest / parts >= RETURNED and 2 * parts <= batch_size:
             parts *= 2
