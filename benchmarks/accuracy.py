@@ -116,11 +116,12 @@ def record(row: Row, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return told
     accuracy = mean_and_spread([s["final"]["accuracy"] for s in summaries])
     first = summaries[0]
+    as_long = first["final"]["epoch"] == LENGTH  # or it would compare lengths
     return told | {
         "accuracy": accuracy.mean,
         "deviation": accuracy.deviation,
         "epochs": first["final"]["epoch"],
-        "difference": None if published is None else accuracy.mean - published,
+        "difference": accuracy.mean - published if published and as_long else None,
         "n": first["final"]["n"],
         "parameters": first["parameters"],
         "bare": first["parameters_without_positions"],

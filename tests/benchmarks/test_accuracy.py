@@ -42,7 +42,7 @@ def test_rows_and_seeds(script, picture_folder, tmp_path, capsys, monkeypatch) -
     assert row["published, 200 epochs, best of several"] == "89.17"
     assert row["measured, mean"] == f"{mean:.2f}"
     assert row["±"] == f"{abs(reached[0] - reached[1]) / 2**0.5:.2f}"
-    assert row["difference"] == f"{mean - 89.17:+.2f}"
+    assert "difference" not in row  # of 1 epoch to 200
     assert (row["runs"], row["epochs"], row["test pictures"]) == ("2", "1", "12")
     assert row["parameters"] == f"{summaries[0]['parameters']:,}"
     minutes = sum(summary["seconds"] for summary in summaries) / 120
@@ -130,7 +130,7 @@ def test_rows_by_other_recipes_and_of_models_that_are_not_published(script) -> N
     ]
     assert [row.published and row.published.accuracy for row in rows] == [89.17, None, 89.17]
     finished = {
-        "final": {"accuracy": 90.0, "epoch": 2, "n": 10},
+        "final": {"accuracy": 90.0, "epoch": 200, "n": 10},
         "parameters": 9,
         "parameters_without_positions": 8,
         "score": {"value": 1.0},
