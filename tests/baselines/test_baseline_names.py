@@ -187,7 +187,7 @@ def test_models_are_listed() -> None:
         "rn_3",
         "rr_3",
     ]
-    assert len(set(list_models())) == len(list_models()) == 48 + 19
+    assert len(set(list_models())) == len(list_models()) == 48 + 8 + 19
     for name in named_baselines():
         config_of(name)
 

@@ -37,26 +37,26 @@ FIXED = settings(
 @given(st.sampled_from(FAMILIES), st.sampled_from(sorted(SIZES)), st.integers(1, 30),
        st.integers(1, 30))  # fmt: skip
 def test_every_well_formed_name_is_a_model(family, depth, kernel, convs) -> None:
-    shape = f"{kernel}x{convs}" if family == "cct" else f"{kernel}"
+    shape = f"{kernel}x{convs}" if family.startswith("cct") else f"{kernel}"
     config = config_from_name(f"{family}_{depth}_{shape}")
     assert (config.family, config.depth, config.kernel_size) == (family, depth, kernel)
-    assert config.num_convs == (convs if family == "cct" else 0)
+    assert config.num_convs == (convs if family.startswith("cct") else 0)
 
 
 #: One rule for each part of a name, apart from the library's.
 WELL_FORMED = re.compile(
     r"(vit|vit_lite|cvt)_(2|4|6|7|8|14)_[1-9][0-9]*(_[1-9][0-9]*)?(_sine)?(_(c10|c100|fl))?"
-    r"|cct_(2|4|6|7|8|14)_[1-9][0-9]*x[1-9][0-9]*(_[1-9][0-9]*)?(_sine)?(_(c10|c100|fl))?"
+    r"|cct2?_(2|4|6|7|8|14)_[1-9][0-9]*x[1-9][0-9]*(_[1-9][0-9]*)?(_sine)?(_(c10|c100|fl))?"
 )
 parts = st.sampled_from(
-    ["cct", "cvt", "vit", "lite", "vit_lite", "_", "x", "2", "6", "7", "14", "0", "3", "03",
+    ["cct", "cct2", "cvt", "vit", "lite", "vit_lite", "_", "x", "2", "6", "7", "14", "0", "3", "03",
      "9" * 9, "32", "sine", "c10", "fl", "٣", "²", " ", "\n", "-1", "1.5", "X"]
 )  # fmt: skip
 
 
 @settings(FIXED, max_examples=600)
 @given(st.one_of(st.lists(parts, max_size=9).map("".join), st.text(max_size=12),
-                 st.from_regex(r"(cct|cvt|vit_lite)_[0-9]{1,2}_[0-9]{1,2}(x[0-9])?(_32)?(_sine)?",
+                 st.from_regex(r"(cct2?|cvt|vit_lite)_[0-9]{1,2}_[0-9]{1,2}(x[0-9])?(_32)?(_sine)?",
                                fullmatch=True)))  # fmt: skip
 def test_any_text_is_a_name_or_refused(name) -> None:
     try:
