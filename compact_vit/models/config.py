@@ -37,7 +37,7 @@ MOST_KERNEL = 99
 _SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
 
 #: How the names of members are made.
-FORMS = "vit_lite_L_P, cvt_L_P, cct_L_PxC or cct2_L_PxC"
+FORMS = ("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", "cct2_L_PxC")
 
 _NAME = re.compile(
     r"(?P<family>vit_lite|vit|cvt|cct2?)_(?P<depth>#)_(?P<kernel>#)(?:x(?P<convs>#))?"
@@ -166,7 +166,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
         raise UsageError(f"model must be a name, got {name!r}")
     match = _NAME.fullmatch(name)
     if match is None or (match["convs"] is None) == match["family"].startswith("cct"):
-        raise unknown("model", name, named_models(), FORMS)
+        raise unknown("model", name, named_models(), ", ".join(FORMS))
     if int(match["depth"]) not in SIZES:
         depths = ", ".join(map(str, SIZES))
         raise UsageError(f"unknown model {name!r}: its depth must be one of {depths}")

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, unknown
-from .config import ModelConfig, config_from_name, named_models
+from .config import FORMS, ModelConfig, config_from_name, named_models
 
 if TYPE_CHECKING:
     from ..baselines.config import BaselineConfig
@@ -35,6 +35,6 @@ def config_of(name: str, **options: Any) -> ModelConfig | BaselineConfig:
     from ..baselines import names
 
     if not names.is_baseline(name):
-        forms = ", ".join(("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", "cct2_L_PxC", *names.FORMS))
+        forms = ", ".join((*FORMS, *names.FORMS))
         raise unknown("model", name, all_models(), f"{forms} or one of list_models()")
     return names.config_from_name(name, **options)
