@@ -57,7 +57,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
 
     ``auto`` is bf16 where the hardware multiplies in it, else fp32. fp16 has to be asked for.
     """
-    native = _multiplies_bf16(device)
+    native = multiplies_bf16(device)
     if wanted == "auto":
         if device.type == "cuda" and not native:
             return "fp32", "precision fp32: this GPU has no bf16 (--precision fp16 may be faster)"
@@ -67,7 +67,8 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
     return wanted, ""
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies in bf16; a CPU without it emulates it, slowly."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":

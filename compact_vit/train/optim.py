@@ -9,6 +9,7 @@ from torch.optim import AdamW, Optimizer
 
 from ..errors import UsageError
 from .config import TrainConfig
+from .machine import multiplies_bf16
 
 #: optimizer -> timm's name of it, whose own "sgd" is Nesterov's
 _TIMM_NAMES = {"sgd": "momentum"}
@@ -38,12 +39,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
     AdamW is torch's own (Loshchilov and Hutter, arXiv 1711.05101). There and in ``muon`` weight
     decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves matrices
-    and convolutions by an orthogonalised step, computed in bf16, which a CPU without it does
-    slowly; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
+    and convolutions by an orthogonalised step, computed in bf16, or in float32 on a CPU that has no
+    bf16; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
     no such optimiser.
     """
     groups = parameter_groups(model, config.weight_decay)
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    device = next(model.parameters()).device
+    fused = device.type in ("cpu", "cuda")
     if config.optimizer == "adamw":
         return AdamW(groups, lr=config.lr, fused=fused)
 
@@ -55,6 +57,10 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             f"optimizer 'muon' needs timm 1.0.21 or later, and this is {timm.__version__}: "
             "pip install --upgrade timm, or choose 'adamw'"
         )
+    if config.optimizer == "muon" and device.type == "cpu" and not multiplies_bf16(device):
+        from .muon import Float32Muon
+
+        return Float32Muon(groups, lr=config.lr, momentum=config.momentum)
     moving = config.optimizer in ("momentum", "nesterov", "muon")
     own = {"fused": fused} if config.optimizer == "adam" else {}
     return create_optimizer_v2(

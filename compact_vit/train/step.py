@@ -89,13 +89,19 @@ def _update(state: TrainState, config: TrainConfig) -> Tensor:
 
 @torch.no_grad()
 def _follow(ema: AveragedModel, module: nn.Module, decay: float) -> None:
-    """What ``ema.update_parameters`` does, but for a copy to the device that the host waits for."""
-    own: list[Tensor] = list(ema.module.parameters())
-    new: list[Tensor] = list(module.parameters())
+    """Average the weights, and what batch norms remember with them; counts are copied.
+
+    What ``ema.update_parameters`` does where it has buffers to average, but for a copy to the
+    device that the host waits for.
+    """
+    every = ([*model.parameters(), *model.buffers()] for model in (ema.module, module))
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(*every, strict=True))
+    own, new = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
     if ema.n_averaged == 0:
         torch._foreach_copy_(own, new)
     else:
         torch._foreach_lerp_(own, new, 1 - decay)
-    for kept, now in zip(ema.module.buffers(), module.buffers(), strict=True):
-        kept.copy_(now)
+    for kept, now in pairs:
+        if not kept.is_floating_point():
+            kept.copy_(now)
     ema.n_averaged += 1

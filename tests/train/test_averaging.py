@@ -1,4 +1,4 @@
-"""Averaged weights are torch's own average, bit for bit; batch norms remember as the model's."""
+"""Averaged weights are torch's own average, bit for bit, and so is what batch norms remember."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def test_the_average_is_torchs() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     model[0].bias.requires_grad_(False)
-    ours, theirs = (AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9)) for _ in "ab")
+    ours, theirs = (
+        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True) for _ in "ab"
+    )
     for _ in range(4):
         with torch.no_grad():
             for parameter in model.parameters():
@@ -21,6 +23,9 @@ def test_the_average_is_torchs() -> None:
             model(torch.randn(5, 3))  # which the batch norm remembers
         _follow(ours, model, 0.9)
         theirs.update_parameters(model)
+        count = model[1].num_batches_tracked  # which torch would average, in whole numbers
+        assert ours.module[1].num_batches_tracked == count
+        theirs.module[1].num_batches_tracked.copy_(count)
         for (name, own), (_, other) in zip(
             ours.state_dict().items(), theirs.state_dict().items(), strict=True
         ):

@@ -1,0 +1,24 @@
+"""timm's Muon where bf16 is only emulated: the same steps, orthogonalised in float32.
+
+timm computes the Newton-Schulz iteration in bf16 everywhere. A processor without it takes 15 to 40
+times as long over that as in float32 (benchmarks/LOG.md), which is nearer to the exact answer too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from unittest.mock import patch
+
+import torch
+from timm.optim import Muon, muon
+
+
+class Float32Muon(Muon):
+    """Muon (Jordan 2024; timm's) whose matrices are made orthogonal in float32."""
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One step; ``closure`` computes the loss anew and returns it."""
+        exact = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
+        with patch.object(muon, "zeropower_via_newtonschulz", exact):
+            return super().step(closure)
