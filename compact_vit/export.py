@@ -45,14 +45,14 @@ def export_run(
     """
     from .evaluate import evaluate_pictures, open_split
     from .models.compact import CompactTransformer
-    from .models.saving import rounded
+    from .models.saving import check_folder, rounded
     from .train.config import data_name
     from .train.machine import pick_device
     from .train.run import RunFolder, load_model
     from .train.summary import score_of
 
     pick_device(device)  # what is wrong is said before the pictures are read
-    _check_output(Path(output))
+    check_folder(Path(output))
     summary = RunFolder.open(run).read_json("summary.json")
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
@@ -77,19 +77,6 @@ def export_run(
             evaluation.accuracy, facts["size"]["parameters_without_positions"]
         )
     return model.save_pretrained(output, half=half, facts=facts)
-
-
-def _check_output(path: Path) -> None:
-    """Refuse to write weights over what is none."""
-    from .models.pretrained import CARD, holds_weights
-    from .models.saving import check_folder
-
-    if (path / CARD).exists() and not holds_weights(path):
-        raise UsageError(
-            f"output '{path}' is the folder of a run, or of something else with a {CARD}, which "
-            "would be overwritten: choose another"
-        )
-    check_folder(path)
 
 
 def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
     said = refused([str(run), "--output", str(tmp_path / "mine"), "--no-test"], capsys)
-    assert "README.md' is not of weights, and would be overwritten" in said
+    assert "with a README.md, which would be overwritten" in said
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
     unfinished = tmp_path / "unfinished"
     shutil.copytree(run, unfinished)

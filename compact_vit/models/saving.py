@@ -17,7 +17,7 @@ from .card import model_card
 from .compact import CompactTransformer
 from .config import ModelConfig, config_from_name, name_of
 from .preprocessing import pretrained_cfg
-from .pretrained import CARD, WEIGHTS, difference, digest, read_card
+from .pretrained import CARD, WEIGHTS, difference, digest, holds_weights
 
 #: What a name says of a model; the other fields are options.
 _OF_NAME = (
@@ -75,11 +75,13 @@ def check_folder(path: Path) -> None:
     """Refuse to write weights where something else is: a file, or the folder of a run."""
     check_is_folder(path)
     if (path / CARD).exists():
-        read_card(path)  # a run has another of the same name
-    elif (path / "README.md").exists():
+        overwritten = None if holds_weights(path) else CARD
+    else:
+        overwritten = "README.md" if (path / "README.md").exists() else None
+    if overwritten:
         raise UsageError(
-            f"'{path / 'README.md'}' is not of weights, and would be overwritten: choose another "
-            "output"
+            f"output '{path}' is the folder of a run, or of something else with a {overwritten}, "
+            "which would be overwritten: choose another"
         )
 
 
