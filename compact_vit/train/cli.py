@@ -23,6 +23,9 @@ _EPILOG = (
     "takes the recipe's value, and without --recipe the data set's own."
 )
 
+#: What a text stands for, where it is no name.
+_METAVARS = {"data_dir": "FOLDER", "init_from": "WEIGHTS", "teacher": "RUN"}
+
 #: What a flag's absence means where neither a recipe nor the field itself says so.
 _DEFAULTS = {
     "recipe": "by data set",
@@ -85,9 +88,8 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
         options |= {"type": _epochs, "metavar": "N,N"}
     else:
         options["type"] = {"int": int, "float": float}.get(kind, str)
-        options["metavar"] = {"int": "N", "float": "X"}.get(kind, "NAME")
-        if entry.name in ("data_dir", "init_from", "teacher"):
-            options["metavar"] = "FOLDER" if entry.name == "data_dir" else "RUN"
+        told = {"int": "N", "float": "X"}.get(kind, "NAME")
+        options["metavar"] = _METAVARS.get(entry.name, told)
     group.add_argument(flag, **options)
     if entry.name == "model_options":
         options |= {"nargs": None, "type": _head, "metavar": "N,N"}
