@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
-from compact_vit.errors import unknown
+from compact_vit.errors import UsageError, unknown
 from compact_vit.experiment.names import name_by
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
@@ -62,6 +62,7 @@ COLUMNS = [
     Column("name", "model", text=True),
     Column("recipe", "recipe", text=True),
     Column("published", f"published, {LENGTH} epochs,\nbest of several", _percent),
+    Column("script", "published code's script,\nsame pictures", _percent),
     Column("accuracy", "measured,\nmean", _percent),
     Column("deviation", "±", _percent),
     Column("runs", "runs"),
@@ -103,8 +104,10 @@ def rows_of(words: Sequence[str] | None, recipe: str, dataset: str) -> list[Row]
     return list(dict.fromkeys(rows))
 
 
-def record(row: Row, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``row`` in the table, of the runs that have finished."""
+def record(
+    row: Row, summaries: Sequence[Mapping[str, Any]], script: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """``row`` in the table, of the runs that have finished, and of the published ``script``'s."""
     published = None if row.published is None else row.published.accuracy
     told = dict.fromkeys(column.key for column in COLUMNS) | {
         "name": row.model,
@@ -116,8 +119,10 @@ def record(row: Row, summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return told
     accuracy = mean_and_spread([s["final"]["accuracy"] for s in summaries])
     first = summaries[0]
+    theirs = [s["accuracy"] for s in script if s["epochs"] == first["final"]["epoch"]]
     as_long = first["final"]["epoch"] == LENGTH  # or it would compare lengths
     return told | {
+        "script": _mean(theirs) if theirs else None,
         "accuracy": accuracy.mean,
         "deviation": accuracy.deviation,
         "epochs": first["final"]["epoch"],
@@ -171,6 +176,7 @@ def _parser() -> Parser:
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
     add("--published", metavar="NAME", help="whose table (default: the data set's, else cifar10)")
     add("--copy", metavar="TEXT", help="how the pictures differ from the originals")
+    add("--script-runs", type=Path, metavar="FOLDER", help="what published_script.py left, beside")
     add("--output", default="runs/accuracy", metavar="FOLDER", help="default: runs/accuracy")
     add("--markdown", metavar="FILE", help="the table (default: ACCURACY.md in --output)")
     add("--workers", type=at_least_one, default=1, metavar="N", help="runs at once (1)")
@@ -188,15 +194,22 @@ def _parser() -> Parser:
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is not trained yet, and write the table."""
+    from compact_vit.train.machine import pick_device
+
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
     dataset = args.published or (
         args.dataset if args.dataset in published_datasets() else "cifar10"
     )
     rows, output = rows_of(args.rows, args.recipe, dataset), Path(args.output)
+    pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
+    script = _script_runs(args.script_runs)
     failed = _train(args, rows, output)
     runs = {row: _finished(output, row, args.seeds) for row in rows}
-    records = [record(row, summaries) for row, summaries in runs.items()]
+    records = [
+        record(row, summaries, script.get(row.model, ()) if row.recipe == "published-200" else ())
+        for row, summaries in runs.items()
+    ]
     every = [summary for summaries in runs.values() for summary in summaries]
     command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
     text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
@@ -209,9 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace, rows: Sequence[Row], output: Path) -> int:
     """Run every row with every seed; how many did not finish."""
     from compact_vit.experiment import Experiment, run_grid
-    from compact_vit.train.machine import pick_device
 
-    pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
     fields = {entry.name for entry in dataclasses.fields(TrainConfig)} - {"recipe"}
     experiment = Experiment(
         path=Path("accuracy"),
@@ -239,9 +250,23 @@ def _finished(output: Path, row: Row, seeds: Sequence[int]) -> list[dict[str, An
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
+def _script_runs(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """By model, the summaries of the runs that ``published_script.py`` left in ``folder``."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if folder is None:
+        return found
+    for path in sorted(folder.glob("*/summary.json")):
+        summary = json.loads(path.read_text())
+        found.setdefault(summary["model"], []).append(summary)
+    if not found:
+        raise UsageError(f"--script-runs must hold runs of published_script.py, got '{folder}'")
+    return found
+
+
 def _anywhere(words: Sequence[str]) -> list[str]:
     """The command's words without the folders of this machine."""
     folders = {"--data-dir": "FOLDER", "--output": "RUNS", "--markdown": "FILE"}
+    folders |= {"--script-runs": "SCRIPT_RUNS"}
     return [
         folders.get(before, word) for before, word in zip(["", *words[:-1]], words, strict=True)
     ]

@@ -123,7 +123,7 @@ class TrainConfig:
         "parts a batch is computed in, to save memory; auto: small ones on a CPU",
         "auto",
     )
-    optimizer: str = _field("optimisation", ", ".join(OPTIMIZERS), "adamw")
+    optimizer: str = _field("optimisation", ", ".join(OPTIMIZERS))
     momentum: float = _field("optimisation", "momentum of momentum, nesterov and muon", 0.9)
     lr: float = _field(
         "optimisation",
@@ -188,7 +188,7 @@ class TrainConfig:
             if not isinstance(getattr(self, name), str if name == "dataset" else str | None):
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
         info = dataset_info(self.dataset)
-        values = recipe_values(self.dataset, self.recipe, self.model)
+        values = recipe_values(self.dataset, self.recipe, self.model, self.optimizer)
         values.setdefault("img_size", info.img_size)
         if self.model_options is None:
             object.__setattr__(self, "model_options", {})

@@ -38,6 +38,7 @@ GENERAL: dict[str, Any] = {
     "label_smoothing": 0.1,
     "epochs": 200,
     "batch_size": 128,
+    "optimizer": "adamw",
     "lr": 5e-4,
     "min_lr": 1e-5,
     "warmup_lr": 1e-6,
@@ -80,14 +81,15 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 5e-2,
         "clip_grad": 1.0,
     },
-    # beyond the published recipe at the same length (benchmarks/LOG.md has each lever): a CCT2 and
-    # a high learning rate under clipping; large models mix pictures too (below)
+    # beyond the published recipe at the same length (benchmarks/LOG.md has each lever): a CCT2, and
+    # Muon at a high learning rate under clipping; large models mix pictures too (below)
     "best-200": {
         "model": "cct2_6_3x1",
         "attention_dropout": 0.0,
         "auto_augment": "cifar10",
         "crop_padding": 4,
-        "lr": 2e-3,
+        "optimizer": "muon",
+        "lr": 1e-2,
         "warmup_ratio": 10 / 200,
         "weight_decay": 5e-2,
         "clip_grad": 1.0,
@@ -133,6 +135,7 @@ OVERFIT: dict[str, Any] = {
 OVERFIT_DEFAULTS: dict[str, Any] = {
     "epochs": 100,
     "batch_size": 20,
+    "optimizer": "adamw",
     "lr": 2e-3,
     "clip_grad": 1.0,
 }
@@ -158,9 +161,11 @@ MAE_DEFAULTS: dict[str, Any] = {
 }
 
 #: What "best-200" takes for all but transformers of fewer than six layers, who do not learn 200
-#: epochs of pictures by heart: the mixing of the published 300 epochs, and half the learning rate.
-#: Untried: it takes a GPU (benchmarks/gpu.md).
-_BEST_LARGE: dict[str, Any] = {"lr": 1e-3, "mixup": 0.8, "cutmix": 1.0}
+#: epochs of pictures by heart: the mixing of the published 300 epochs.
+_BEST_LARGE: dict[str, Any] = {"mixup": 0.8, "cutmix": 1.0}
+
+#: What it takes for another optimiser than its own.
+_BEST_BY_OTHERS: dict[str, Any] = {"lr": 2e-3}
 
 #: (recipe, data set) -> where the published recipe differs for one data set
 _VARIANTS: dict[tuple[str, str], dict[str, Any]] = {
@@ -191,8 +196,12 @@ _DATASETS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[str, Any]:
+def recipe_values(
+    dataset: str, recipe: str | None, model: str | None, optimizer: str | None
+) -> dict[str, Any]:
     """Every value that ``recipe`` gives on ``dataset``; without one, the data set's own.
+
+    ``model`` and ``optimizer`` are those that were asked for, None for the recipe's.
 
     What belongs to the data outranks a recipe: whether pictures may be mirrored, which AutoAugment
     policy was found on them, and which model suits pictures larger than the recipes'.
@@ -213,6 +222,8 @@ def recipe_values(dataset: str, recipe: str | None, model: str | None) -> dict[s
         values["warmup_ratio"] = 5 / 200
     if name == "best-200" and large:
         values |= _BEST_LARGE
+    if name == "best-200" and optimizer not in (None, values["optimizer"]):
+        values |= _BEST_BY_OTHERS
     if dataset_info(dataset).img_size > _SMALL:
         values["model"] = own["model"]  # the recipes' models are for small pictures
     if not dataset_info(dataset).mirror:

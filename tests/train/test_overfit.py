@@ -14,6 +14,7 @@ from compact_vit.train import load_model, objective, resume, train
 from compact_vit.train.cli import main
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
+from compact_vit.train.recipes import RECIPES
 
 
 def test_the_pictures_are_a_balanced_draw_of_the_training_set(tiny) -> None:
@@ -55,7 +56,7 @@ def test_a_part_of_the_training_set(tiny) -> None:
         load_splits(tiny(train_pictures=37))
 
 
-@pytest.mark.parametrize("recipe", ["quick", "published-200", "published-300", "student-200"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_nothing_keeps_the_model_from_it(recipe) -> None:
     config = TrainConfig(dataset="cifar10", recipe=recipe, overfit=20)
     for name in (
@@ -74,7 +75,8 @@ def test_nothing_keeps_the_model_from_it(recipe) -> None:
     ):
         assert getattr(config, name) == 0, name
     assert (config.auto_augment, config.min_crop_area, config.epochs) == ("none", 1.0, 100)
-    assert (config.lr, config.batch_size) == (2e-3, 20)  # not the recipe's
+    taken = (config.optimizer, config.lr, config.batch_size)
+    assert taken == ("adamw", 2e-3, 20)  # not the recipe's
     x = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
     splits = dataclasses.make_dataclass("Splits", ("mean", "std", "classes"))
     batch = build_train_batch(config, splits((0.0,) * 3, (1.0,) * 3, ("a", "b")))
