@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from unittest.mock import patch
 
 import torch
 from timm.optim import Muon, muon
@@ -19,6 +18,9 @@ class Float32Muon(Muon):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step; ``closure`` computes the loss anew and returns it."""
-        exact = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
-        with patch.object(muon, "zeropower_via_newtonschulz", exact):
+        theirs = muon.zeropower_via_newtonschulz
+        muon.zeropower_via_newtonschulz = partial(theirs, dtype=torch.float32)
+        try:
             return super().step(closure)
+        finally:
+            muon.zeropower_via_newtonschulz = theirs
