@@ -60,7 +60,7 @@ def _header(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     if "dataset" in training:
         header["datasets"] = [training["dataset"]]
     if results is not None and "dataset" in training:
-        metric = {"type": "accuracy", "value": results["accuracy"]}
+        metric = {"type": "accuracy", "value": round(results["accuracy"], 4)}
         tested = {
             "task": {"type": "image-classification"},
             "dataset": {

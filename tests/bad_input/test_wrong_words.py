@@ -216,7 +216,7 @@ TABLE = [
     ("train --objective mae --mask-ratio 0", "mask_ratio must be above 0"),
     ("train --mask-ratio 1.5", "mask_ratio must be a number in [0, 1), got 1.5"),
     ("train --mask-block half", "--mask-block: invalid int value: 'half'"),
-    ("train --init-from nobody", "package (cct_2_3x2, cct_2_3x3), got 'nobody', which does"),
+    ("train --init-from nobody", "package (cct2_2_3x2, cct_2_3x2, cct_2_3x3), got 'nobody'"),
     ("train --init-from cct_2_3x4", "which does not exist: did you mean 'cct_2_3x3'?"),
     ("train --init-from empty", "got 'empty', a folder of something else"),
     ("train --init-from note.txt", "got 'note.txt', a file"),
