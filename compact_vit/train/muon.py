@@ -1,6 +1,6 @@
 """timm's Muon where bf16 is only emulated: the same steps, orthogonalised in float32.
 
-timm computes the Newton-Schulz iteration in bf16 everywhere. A processor without it takes 15 to 40
+timm computes the Newton-Schulz iteration in bf16 everywhere. A processor without it takes 16 to 40
 times as long over that as in float32 (benchmarks/LOG.md), which is nearer to the exact answer too.
 """
 
