@@ -109,19 +109,22 @@ def test_student_200() -> None:
 def test_best_200_mixes_for_large_models_alone() -> None:
     same = {"auto_augment": "cifar10", "crop_padding": 4, "weight_decay": 5e-2, "clip_grad": 1.0}
     same |= {"epochs": 200, "batch_size": 128, "label_smoothing": 0.1, "attention_dropout": 0.0}
-    same |= {"optimizer": "muon", "lr": 1e-2}
+    same |= {"optimizer": "muon"}
     large = configured("cifar10", recipe="best-200")
-    check(large, model="cct2_6_3x1", mixup=0.8, cutmix=1.0, **same)
+    check(large, model="cct2_6_3x1", lr=4e-3, mixup=0.8, cutmix=1.0, **same)
     small = configured("cifar10", recipe="best-200", model="cct2_2_3x2")
-    check(small, mixup=0.0, cutmix=0.0, residual="published", **same)
+    check(small, lr=1e-2, mixup=0.0, cutmix=0.0, residual="published", **same)
 
 
-def test_best_200_has_a_rate_of_its_own_for_other_optimisers() -> None:
-    for optimizer, lr in (("muon", 1e-2), ("adamw", 2e-3), ("adam", 2e-3)):
-        config = configured("cifar10", recipe="best-200", optimizer=optimizer)
-        check(config, optimizer=optimizer, lr=lr)
-        check(configured("cifar10", recipe="best-200", optimizer=optimizer, lr=0.1), lr=0.1)
-        check(configured("cifar10", optimizer=optimizer), lr=5e-4)  # published-200 has one rate
+@pytest.mark.parametrize(
+    ("optimizer", "small", "large"), [("muon", 1e-2, 4e-3), ("adamw", 2e-3, 1e-3)]
+)
+def test_best_200_has_rates_of_its_own_for_other_optimisers(optimizer, small, large) -> None:
+    for model, lr in (("cct2_2_3x2", small), ("cct2_6_3x1", large)):
+        given = {"recipe": "best-200", "model": model, "optimizer": optimizer}
+        check(configured("cifar10", **given), optimizer=optimizer, lr=lr)
+        check(configured("cifar10", **given, lr=0.1), lr=0.1)
+        check(configured("cifar10", **given | {"recipe": "published-200"}), lr=5e-4)
 
 
 def test_the_embedded_default() -> None:
