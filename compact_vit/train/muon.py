@@ -7,20 +7,24 @@ times as long over that as in float32 (benchmarks/LOG.md), which is nearer to th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import torch
-from timm.optim import Muon, muon
 
 
-class Float32Muon(Muon):
+@cache
+def float32_muon() -> type[Any]:
     """Muon (Jordan 2024; timm's) whose matrices are made orthogonal in float32."""
+    from timm.optim import Muon, muon
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step; ``closure`` computes the loss anew and returns it."""
-        theirs = muon.zeropower_via_newtonschulz
-        muon.zeropower_via_newtonschulz = partial(theirs, dtype=torch.float32)
-        try:
-            return super().step(closure)
-        finally:
-            muon.zeropower_via_newtonschulz = theirs
+    class Float32Muon(Muon):
+        def step(self, closure: Callable[[], float] | None = None) -> float | None:
+            theirs = muon.zeropower_via_newtonschulz
+            muon.zeropower_via_newtonschulz = partial(theirs, dtype=torch.float32)
+            try:
+                return super().step(closure)
+            finally:
+                muon.zeropower_via_newtonschulz = theirs
+
+    return Float32Muon

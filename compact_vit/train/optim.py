@@ -10,6 +10,7 @@ from torch.optim import AdamW, Optimizer
 from ..errors import UsageError
 from .config import TrainConfig
 from .machine import multiplies_bf16
+from .muon import float32_muon
 
 #: optimizer -> timm's name of it, whose own "sgd" is Nesterov's
 _TIMM_NAMES = {"sgd": "momentum"}
@@ -58,9 +59,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
             "pip install --upgrade timm, or choose 'adamw'"
         )
     if config.optimizer == "muon" and device.type == "cpu" and not multiplies_bf16(device):
-        from .muon import Float32Muon
-
-        return Float32Muon(groups, lr=config.lr, momentum=config.momentum)
+        return float32_muon()(groups, lr=config.lr, momentum=config.momentum)
     moving = config.optimizer in ("momentum", "nesterov", "muon")
     own = {"fused": fused} if config.optimizer == "adam" else {}
     return create_optimizer_v2(

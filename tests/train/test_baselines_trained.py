@@ -183,6 +183,6 @@ def test_a_bad_batch_leaves_the_running_statistics() -> None:
         x[0, 0, 0, 0] = worst
         train_step(state, found, state.module.train(), x, labels)
         assert norm.running_mean.equal(before) == same
-        assert norm.running_mean.equal(averaged.running_mean)
+        assert averaged.running_mean.allclose(before.lerp(norm.running_mean, 0.1))
         assert norm.running_mean.isfinite().all()
     assert state.health.skipped == 1
