@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from unittest.mock import patch
 
 from compact_vit.bench import at_least_one
@@ -132,7 +132,9 @@ def recipe_words(config: ModelConfig, args: argparse.Namespace) -> list[str]:
     return ["--epochs", str(args.epochs), "--warmup", str(warmup), "--workers", str(args.workers)]
 
 
-def run_script(folder: Path, seed: int, words: list[str], args: argparse.Namespace) -> dict:
+def run_script(
+    folder: Path, seed: int, words: list[str], args: argparse.Namespace
+) -> dict[str, Any]:
     """Run the script in this process, its words on ``folder``'s ``log.txt``; what computed."""
     import random
 
@@ -162,8 +164,8 @@ def run_script(folder: Path, seed: int, words: list[str], args: argparse.Namespa
     sys.path[:0] = [str(examples), str(examples.parent)]
     script = str(examples / "main.py")
     with (
-        open(folder / "log.txt", "w") as log,
-        contextlib.redirect_stdout(_Lines(log)),
+        open(folder / "log.txt", "w", buffering=1) as log,  # it can be read while it grows
+        contextlib.redirect_stdout(log),
         patch.object(torchvision.datasets, dataset.upper(), pictures),
         patch.object(sys, "argv", [script, *given, str(args.data_dir)]),
         # with today's timm the checkout would hide half of its models
@@ -172,21 +174,6 @@ def run_script(folder: Path, seed: int, words: list[str], args: argparse.Namespa
         runpy.run_path(script, run_name="__main__")
     computed_on = hardware(torch.device(args.device))
     return {"n": len(tested), "hardware": computed_on, "versions": versions()}
-
-
-class _Lines:
-    """A text file that can be read while it grows."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
-
-    def write(self, text: str) -> int:
-        written = self.file.write(text)
-        self.file.flush()
-        return written
-
-    def flush(self) -> None:
-        self.file.flush()
 
 
 if __name__ == "__main__":

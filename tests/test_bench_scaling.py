@@ -1,4 +1,4 @@
-"""The scripts on cost as work grows (pictures, tokens, processes), and on optimisers."""
+"""The scripts on cost as work grows: more pictures, more tokens, more processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 import torch
 
 from compact_vit.timing import Spread
-from compact_vit.train.machine import multiplies_bf16
-from compact_vit.train.rules import OPTIMIZERS
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -89,18 +87,3 @@ def test_processes(script, capsys) -> None:
     assert [row[3] for row in rows] == ["0.0", "3.8", "8.7"]
     assert module.main([*words, "--batch-size", "6"]) == 2
     assert "--batch-size must be a multiple of 4, got 6" in capsys.readouterr().err
-
-
-def test_every_optimiser_steps(script, capsys) -> None:
-    module = script("bench_optimizer")
-    words = ["--models", "cvt_2_8", "--rounds", "1", "--threads", "1", "--device", "cpu"]
-    assert module.main(words) == 0
-    lines = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert lines[0].startswith("cvt_2_8, ms a step")
-    assert [line[:15].strip() for line in lines[1:]] == [
-        "adamw", *(name for name in OPTIMIZERS if name != "adamw"), "muon in bf16"
-    ]  # fmt: skip
-    # the same five products, in one row emulated where the processor has no bf16
-    one, other = (type(module.build_all("cvt_2_8", torch.device("cpu"))[name]) for name in
-                  ("muon", "muon in bf16"))  # fmt: skip
-    assert (one is other) == multiplies_bf16(torch.device("cpu"))

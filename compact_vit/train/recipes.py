@@ -160,8 +160,9 @@ MAE_DEFAULTS: dict[str, Any] = {
     "mask_ratio": 0.75,
 }
 
-#: What "best-200" takes for all but transformers of fewer than six layers: a lower rate, and, for
-#: they learn 200 epochs of pictures by heart, the mixing of the published 300 epochs (untried).
+#: What "best-200" takes for all but transformers of fewer than six layers, who do not learn 200
+#: epochs of pictures by heart: a lower rate, and the mixing of the published 300 epochs. The mixing
+#: has not been tried at that length.
 _BEST_LARGE: dict[str, Any] = {"lr": 4e-3, "mixup": 0.8, "cutmix": 1.0}
 
 #: Its learning rates for other optimisers than its own: of those large models, and of small ones.
