@@ -30,7 +30,8 @@ class Transformed(Dataset):
     """Pictures one by one as PIL's, transformed in a worker: ``uint8 [C,H,W]`` and its label."""
 
     def __init__(self, pictures: Pictures, transform: Callable[..., Tensor]) -> None:
-        self.arrays = pictures.images.permute(0, 2, 3, 1).contiguous().numpy()  # [N,H,W,C]
+        images = pictures.at(torch.arange(len(pictures)))
+        self.arrays = images.permute(0, 2, 3, 1).contiguous().numpy()  # [N,H,W,C]
         self.labels = pictures.labels.tolist()
         self.transform = transform
 

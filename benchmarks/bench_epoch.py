@@ -89,14 +89,11 @@ def limited(splits: DataSplits, limit: int | None) -> DataSplits:
     """``splits`` with at most ``limit`` training pictures, of all classes alike."""
     import torch
 
-    from compact_vit.data.pictures import Pictures
-
     train, here = splits.train, len(splits.train)
     if limit is None or limit >= here:
         return splits
     index = torch.arange(limit) * here // limit
-    kept = Pictures(train.images[index], train.labels[index])
-    return dataclasses.replace(splits, train=kept)
+    return dataclasses.replace(splits, train=train.part(index))
 
 
 def count(splits: DataSplits) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .pictures import Pictures
-from .prefetch import announce, is_mapped, machine_memory, prefetch as in_advance
+from .prefetch import announce, exceeds_memory, is_mapped, prefetch as in_advance
 
 #: batches made ready ahead of the step where pictures stream, unless another number is asked for
 _AHEAD = 3
@@ -79,9 +79,10 @@ class BatchLoader:
         home = torch.device("cpu") if self._streams else self.device
         self._images = pictures.images.to(home)
         self._labels = pictures.labels.to(home)
+        self._rows = None if pictures.rows is None else pictures.rows.to(home)
         if self._streams:  # else numpy would copy the whole for every batch
             self._images, self._labels = self._images.contiguous(), self._labels.contiguous()
-        self._uncached = self._streams and _exceeds_memory(self._images)
+        self._uncached = self._streams and exceeds_memory(self._images)
         #: pictures of an epoch
         self._length = len(pictures) - (len(pictures) % batch_size if drop_last else 0)
         #: the epoch's order, None between two epochs, and how much of it has been yielded
@@ -136,7 +137,12 @@ class BatchLoader:
 
     def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures and labels at ``index`` [B], where they lie."""
-        return self._images.index_select(0, index), self._labels.index_select(0, index)
+        rows = self._rows_at(index)
+        return self._images.index_select(0, rows), self._labels.index_select(0, index)
+
+    def _rows_at(self, index: Tensor) -> Tensor:
+        """Where in memory the pictures at ``index`` [B] lie."""
+        return index if self._rows is None else self._rows[index]
 
     def _room(self, size: int) -> tuple[Tensor, Tensor]:
         """Room on the host for a batch of ``size``, pinned for CUDA."""
@@ -148,13 +154,15 @@ class BatchLoader:
     def _fill(self, job: tuple[Tensor, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Pictures and labels at an index [B] in the room that was made for them."""
         index, batch = job
+        rows = self._rows_at(index)
         if self._uncached:
-            announce(self._images, index)
-        rows = index.numpy()
-        for source, target in zip((self._images, self._labels), batch, strict=True):
+            announce(self._images, rows)
+        for source, at, target in zip(
+            (self._images, self._labels), (rows, index), batch, strict=True
+        ):
             # numpy's, on one core and without the interpreter: torch's threads would contend with
             # the step's; and in a mode that does not gather first and copy then
-            np.take(source.numpy(), rows, axis=0, out=target.numpy(), mode="clip")
+            np.take(source.numpy(), at.numpy(), axis=0, out=target.numpy(), mode="clip")
         return batch
 
     def _copied(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -182,6 +190,7 @@ class BatchLoader:
         ahead, and on CUDA the pinned memory of copies under way.
         """
         images, labels = self._images.nbytes, self._labels.nbytes
+        rows = 0 if self._rows is None else self._rows.nbytes
         mapped = images if is_mapped(self._images) else 0
         orders = 1 if self._images.device.type == "cpu" else 2  # as drawn, and on the device
         count = 2 + (self._ahead if self._streams else 0)
@@ -191,7 +200,7 @@ class BatchLoader:
             count += 1 + _COPIES
             parts = [1 << (part - 1).bit_length() for part in parts]  # as torch pins memory
         return {
-            "resident": images - mapped + labels + orders * 8 * len(self._labels),
+            "resident": images - mapped + rows + labels + orders * 8 * len(self._labels),
             "mapped": mapped,
             "in_flight": count * sum(parts),
         }
@@ -221,14 +230,8 @@ def _fits(images: Tensor, device: torch.device) -> bool:
     What is in a CPU's memory already fits; of a mapped file, the system's cache is the judge.
     """
     if device.type == "cpu":
-        return not _exceeds_memory(images)
+        return not exceeds_memory(images)
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return images.nbytes <= free // 2
-
-
-def _exceeds_memory(images: Tensor) -> bool:
-    """Whether ``images`` lie in a mapped file that the system can hardly keep in its cache."""
-    room = machine_memory()
-    return room is not None and images.nbytes > room // 2 and is_mapped(images)

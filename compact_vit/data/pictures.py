@@ -1,6 +1,6 @@
 """Pictures in memory: the containers every data set is loaded into, their size, their statistics.
 
-Letters: N pictures, C channels, H and W the height and width.
+Letters: N pictures of M in memory, C channels, H and W the height and width.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import UsageError
+from .prefetch import exceeds_memory
 
 #: elements handled at a time, so that a pass over a large set stays within a few megabytes
 _CHUNK = 1 << 22
@@ -19,16 +20,29 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures ``uint8 [N,C,H,W]`` and their labels ``int64 [N]``.
+    """Pictures ``uint8 [M,C,H,W]``, the ``rows int64 [N]`` that count, their labels ``int64 [N]``.
 
-    The pictures may be a read-only view of a file: copy before writing into them.
+    Without ``rows`` all count, in their order. The pictures may be a read-only view of a file: copy
+    before writing into them.
     """
 
     images: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, index: Tensor) -> Tensor:
+        """A copy of the pictures at ``index int64 [n]``: ``uint8 [n,C,H,W]``."""
+        return self.images[index if self.rows is None else self.rows[index]]
+
+    def part(self, index: Tensor) -> Pictures:
+        """The pictures at ``index int64 [n]``: a copy, or rows of a file too large to copy."""
+        labels = self.labels[index]
+        if not exceeds_memory(self.images):
+            return Pictures(self.at(index), labels)
+        return Pictures(self.images, labels, index if self.rows is None else self.rows[index])
 
 
 @dataclass(frozen=True)

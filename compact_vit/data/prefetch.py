@@ -57,6 +57,12 @@ def is_mapped(tensor: Tensor) -> bool:
     return False
 
 
+def exceeds_memory(images: Tensor) -> bool:
+    """Whether ``images`` lie in a mapped file that the system can hardly keep in its cache."""
+    room = machine_memory()
+    return room is not None and images.nbytes > room // 2 and is_mapped(images)
+
+
 def announce(images: Tensor, rows: Tensor) -> None:
     """Have the system read the ``rows`` [B] of mapped ``images`` [N,...], all side by side.
 

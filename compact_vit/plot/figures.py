@@ -130,7 +130,7 @@ def samples(config: TrainConfig, *, pictures: int = 8, draws: int = 4) -> Figure
     batch = build_train_batch(config, splits)
     generator = torch.Generator().manual_seed(config.seed)
     chosen = torch.randperm(len(splits.train), generator=generator)[:pictures]
-    images, labels = splits.train.images[chosen], splits.train.labels[chosen]
+    images, labels = splits.train.at(chosen), splits.train.labels[chosen]
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (splits.mean, splits.std))
     rows = []
     for _ in range(draws):

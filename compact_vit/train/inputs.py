@@ -54,9 +54,10 @@ def load_splits(config: TrainConfig) -> DataSplits:
         mean, std = timm_statistics(model.timm_name, model.in_chans)
         splits = dataclasses.replace(splits, mean=mean, std=std)
     if config.train_pictures:
-        splits = dataclasses.replace(splits, train=_few(splits.train, config, "train_pictures"))
+        chosen = _few(splits.train.labels, config, "train_pictures")
+        splits = dataclasses.replace(splits, train=splits.train.part(chosen))
     if config.overfit:
-        few = _few(splits.train, config, "overfit")
+        few = _copied(splits.train, _few(splits.train.labels, config, "overfit"))
         return dataclasses.replace(splits, train=few, test=few, val=None)
     need_validation(config, splits.val is not None or config.val_fraction > 0)
     if not config.val_fraction:
@@ -67,17 +68,17 @@ def load_splits(config: TrainConfig) -> DataSplits:
             f"got {config.val_fraction}"
         )
     kept, held = stratified_split(splits.train.labels, config.val_fraction, config.seed)
-    images, labels = splits.train.images, splits.train.labels
-    return dataclasses.replace(
-        splits,
-        train=Pictures(images[kept], labels[kept]),
-        val=Pictures(images[held], labels[held]),
-    )
+    train = splits.train.part(kept)
+    return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))
 
 
-def _few(pictures: Pictures, config: TrainConfig, field: str) -> Pictures:
-    """As many ``pictures`` as ``field`` says, first of a draw that takes every class in turn."""
-    labels, wanted = pictures.labels, getattr(config, field)
+def _copied(pictures: Pictures, index: Tensor) -> Pictures:
+    return Pictures(pictures.at(index), pictures.labels[index])
+
+
+def _few(labels: Tensor, config: TrainConfig, field: str) -> Tensor:
+    """So many of ``labels`` [N] as ``field`` says, first of a draw that takes classes in turn."""
+    wanted = getattr(config, field)
     if wanted > len(labels):
         raise UsageError(
             f"{field} must be at most the {len(labels):,} training pictures, got {wanted}"
@@ -87,8 +88,7 @@ def _few(pictures: Pictures, config: TrainConfig, field: str) -> Pictures:
     for label in labels.unique():
         where = labels[drawn] == label
         turn[where] = torch.arange(int(where.sum()))
-    chosen = drawn[turn.argsort(stable=True)][:wanted]
-    return Pictures(pictures.images[chosen], labels[chosen])
+    return drawn[turn.argsort(stable=True)][:wanted]
 
 
 @dataclass(frozen=True)

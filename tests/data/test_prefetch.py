@@ -189,7 +189,7 @@ def test_a_file_over_half_of_the_memory_streams(pictures, mapped, monkeypatch):
         (mapped, None, None, False),
         (pictures, room - 2, None, False),
     ):
-        monkeypatch.setattr(loading, "machine_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(prefetching, "machine_memory", lambda memory=memory: memory)
         announced.clear()
         batches = iter(loader(kind, asked))
         seen = [next(batches)[1]]
@@ -199,6 +199,31 @@ def test_a_file_over_half_of_the_memory_streams(pictures, mapped, monkeypatch):
         assert [rows.tolist() for rows in announced] == [
             labels.tolist() for labels in seen if streams and not asked
         ]
+
+
+def test_a_part_of_a_file_that_does_not_fit_is_not_copied(pictures, mapped, monkeypatch):
+    monkeypatch.setattr(prefetching, "machine_memory", lambda: pictures.images.nbytes)
+    index = torch.randperm(COUNT, generator=torch.Generator().manual_seed(7))[:60]
+    again = torch.arange(0, 60, 2)
+    part, few = mapped.part(index), mapped.part(index).part(again)
+    for held, rows in ((part, index), (few, index[again])):
+        assert held.images.data_ptr() == mapped.images.data_ptr()
+        assert len(held) == len(rows)
+        assert torch.equal(held.at(torch.arange(len(rows))), pictures.images[rows])
+        batches = loader(held, None)
+        assert batches.memory()["resident"] == len(rows) * (8 + 8 + 8)
+        for asked in (None, 0):
+            seen = 0
+            for images, labels in loader(held, asked):  # a label is its picture's number
+                assert torch.equal(images, pictures.images[labels])
+                seen += len(labels)
+            assert seen == len(rows)
+    monkeypatch.setattr(prefetching, "machine_memory", lambda: None)
+    copied = mapped.part(index)
+    assert copied.rows is None
+    assert torch.equal(copied.images, pictures.images[index])
+    on_hand = loader(part, None)  # what fits is gathered without threads
+    assert all(torch.equal(images, pictures.images[labels]) for images, labels in on_hand)
 
 
 # --- the memory

@@ -8,6 +8,7 @@ import json
 import pytest
 import torch
 
+from compact_vit.data import prefetch
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
 from compact_vit.train import load_model, objective, resume, train
@@ -54,6 +55,22 @@ def test_a_part_of_the_training_set(tiny) -> None:
     assert both == {bytes(image.numpy().tobytes()) for image in part.train.images}
     with pytest.raises(UsageError, match=r"train_pictures must be at most the 36 .* got 37"):
         load_splits(tiny(train_pictures=37))
+
+
+@pytest.mark.parametrize("values", [{"val_fraction": 0.25}, {"train_pictures": 12}])
+def test_a_part_of_a_set_too_large_to_copy_trains_the_same(
+    tiny, tmp_path, monkeypatch, values
+) -> None:
+    config = tiny(epochs=1, **values)
+    whole = load_splits(tiny()).train.images
+    copied = train(config, output=tmp_path / "copied", quiet=True)
+    monkeypatch.setattr(prefetch, "machine_memory", lambda: whole.nbytes)
+    part = load_splits(config).train
+    assert part.images.shape == whole.shape
+    assert len(part) == {"val_fraction": 27, "train_pictures": 12}[next(iter(values))]
+    read = train(config, output=tmp_path / "read", quiet=True)
+    for name, value in copied.model.state_dict().items():
+        assert torch.equal(value, read.model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
