@@ -25,6 +25,7 @@ from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError, unknown
 from compact_vit.experiment.names import name_by
+from compact_vit.files import check_is_folder
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
 from compact_vit.scoring import mean_and_spread
@@ -204,6 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows, output = rows_of(args.rows, args.recipe, dataset), Path(args.output)
     pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
     script = _script_runs(args.script_runs)
+    markdown = Path(args.markdown or output / "ACCURACY.md")
+    if markdown.is_dir():
+        raise UsageError(f"--markdown must be a file, got the folder '{markdown}'")
+    check_is_folder(markdown.parent)
     failed = _train(args, rows, output)
     runs = {row: _finished(output, row, args.seeds) for row in rows}
     records = [
@@ -214,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
     text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
     titled = f"# The published table, measured again\n\n{text}"
-    write_text(Path(args.markdown or output / "ACCURACY.md"), titled)
+    write_text(markdown, titled)
     print(text)
     return 1 if failed else 0
 
@@ -256,8 +261,12 @@ def _script_runs(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
     if folder is None:
         return found
     for path in sorted(folder.glob("*/summary.json")):
-        summary = json.loads(path.read_text())
-        found.setdefault(summary["model"], []).append(summary)
+        try:
+            summary = json.loads(path.read_text())
+        except ValueError:
+            raise UsageError(f"'{path}' is damaged: make its run again") from None
+        if isinstance(summary, dict) and {"model", "words", "accuracy"} <= summary.keys():
+            found.setdefault(summary["model"], []).append(summary)  # and none of this library's
     if not found:
         raise UsageError(f"--script-runs must hold runs of published_script.py, got '{folder}'")
     return found
@@ -267,9 +276,15 @@ def _anywhere(words: Sequence[str]) -> list[str]:
     """The command's words without the folders of this machine."""
     folders = {"--data-dir": "FOLDER", "--output": "RUNS", "--markdown": "FILE"}
     folders |= {"--script-runs": "SCRIPT_RUNS"}
+    apart = [part for word in words for part in _flag_and_value(word)]
     return [
-        folders.get(before, word) for before, word in zip(["", *words[:-1]], words, strict=True)
+        folders.get(before, word) for before, word in zip(["", *apart[:-1]], apart, strict=True)
     ]
+
+
+def _flag_and_value(word: str) -> list[str]:
+    """``--flag=value`` as the two words that it stands for."""
+    return word.split("=", 1) if word.startswith("--") else [word]
 
 
 if __name__ == "__main__":

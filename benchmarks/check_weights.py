@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from compact_vit import CompactTransformer
     from compact_vit.data import load_dataset
-    from compact_vit.models.pretrained import read_card, shipped
+    from compact_vit.models.pretrained import read_card
+    from compact_vit.models.shipped import shipped
 
     checked = wrong = 0
     for name, tags in shipped().items():

@@ -89,7 +89,10 @@ def one(name: str, config: ModelConfig, seed: int, args: argparse.Namespace) -> 
     words = [*model_words(config), *recipe_words(config, args)]
     wanted = {"model": name, "seed": seed, "epochs": args.epochs, "words": words}
     if (folder / "summary.json").exists():
-        found = json.loads((folder / "summary.json").read_bytes())
+        try:
+            found = json.loads((folder / "summary.json").read_bytes())
+        except ValueError:
+            raise UsageError(f"'{folder}/summary.json' is damaged: delete '{folder}'") from None
         if any(found.get(key) != value for key, value in wanted.items()):
             raise UsageError(f"'{folder}' is of another run: delete it, or choose another --output")
         return found["accuracy"]
@@ -150,10 +153,9 @@ def run_script(
     if args.threads:
         torch.set_num_threads(args.threads)
     splits = load_splits(TrainConfig(dataset=args.dataset, data_dir=args.data_dir, img_size=32))
-    tested = splits.test if splits.val is None else splits.val
 
     def pictures(root: str, train: bool, download: bool, transform: Any) -> Transformed:
-        return Transformed(splits.train if train else tested, transform)
+        return Transformed(splits.train if train else splits.test, transform)
 
     for generator in (random.seed, np.random.seed, torch.manual_seed):
         generator(seed)
@@ -173,7 +175,7 @@ def run_script(
     ):
         runpy.run_path(script, run_name="__main__")
     computed_on = hardware(torch.device(args.device))
-    return {"n": len(tested), "hardware": computed_on, "versions": versions()}
+    return {"n": len(splits.test), "hardware": computed_on, "versions": versions()}
 
 
 if __name__ == "__main__":

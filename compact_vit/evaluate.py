@@ -69,7 +69,8 @@ def _open_weights(
 ) -> TrainedModel:
     """The model of weights, as a run on ``dataset`` would have left it."""
     from .models.config import name_of
-    from .models.pretrained import build_pretrained, nothing_at, read_folder, weights_at
+    from .models.pretrained import build_pretrained, read_folder
+    from .models.shipped import nothing_at, weights_at
     from .train.config import TrainConfig
     from .train.run import TrainedModel
 
@@ -239,7 +240,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report = class_report(evaluation, trained.classes)
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
-    title = describe(trained, args.split)
+    # what is learnt by heart is what is tested on
+    split = "train" if trained.config.overfit else args.split
+    title = describe(trained, split)
     save_figure(plot_confusion(report["confusion"], trained.classes, title), confusion)
     save_figure(
         plot_reliability(
@@ -250,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = {
         "model": trained.config.model,
         "dataset": trained.config.dataset,
-        "split": args.split,
+        "split": split,
         "epoch": trained.epoch,
         "n": evaluation.n,
         **evaluation.figures(),

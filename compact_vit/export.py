@@ -17,7 +17,16 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from .models.compact import CompactTransformer
     from .train.config import TrainConfig
-    from .train.run import TrainedModel
+    from .train.run import RunFolder, TrainedModel
+
+
+#: What ``summary.json`` says of how the weights came about.
+_TOLD: dict[str, Any] = {
+    "train_pictures": int,
+    "seconds": (int, float),
+    "hardware": str,
+    "versions": dict,
+}
 
 
 def export_run(
@@ -53,7 +62,7 @@ def export_run(
 
     pick_device(device)  # what is wrong is said before the pictures are read
     check_folder(Path(output))
-    summary = RunFolder.open(run).read_json("summary.json")
+    summary = _summary_of(RunFolder.open(run))
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
     else:
@@ -79,17 +88,33 @@ def export_run(
     return model.save_pretrained(output, half=half, facts=facts)
 
 
+def _summary_of(run: RunFolder) -> dict[str, Any]:
+    """The summary of ``run``; ``UsageError`` for one that is damaged, or of no use to others."""
+    summary = run.read_json("summary.json")
+    for name, kind in _TOLD.items():
+        if not isinstance(summary.get(name), kind):
+            value = summary.get(name)
+            raise UsageError(
+                f"'{run.path}' is damaged: in its summary.json {name} is {value!r:.40}"
+            )
+    if "overfit" in summary:
+        raise UsageError(
+            f"'{run.path}' has learnt a few pictures by heart, to train and to test on: export a "
+            "run without overfit"
+        )
+    return summary
+
+
 def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights came about."""
     config = trained.config
-    taken = ("train_pictures", "seconds", "hardware", "versions")
     return {
         "recipe": config.recipe,
         "epochs": config.epochs,
         "epoch": trained.epoch,
         "seed": config.seed,
         "command": command_of(config),
-        **{name: summary[name] for name in taken if name in summary},
+        **{name: summary[name] for name in _TOLD},
     }
 
 

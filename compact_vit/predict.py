@@ -117,7 +117,8 @@ def pretrained_model(name: str) -> CompactTransformer:
     wrote, or on the Hugging Face hub (``USER/NAME``).
     """
     from .models.compact import CompactTransformer
-    from .models.pretrained import build_pretrained, read_folder, shipped_folder
+    from .models.pretrained import build_pretrained, read_folder
+    from .models.shipped import shipped_folder
 
     if os.path.isdir(name) or "/" in name or os.sep in name:
         return CompactTransformer.from_pretrained(name)

@@ -25,10 +25,11 @@ from .errors import UsageError
 from .layers import PositionalEmbedding
 from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
-from .models.config import config_from_name, named_models
+from .models.config import ModelConfig, config_from_name, named_models
 from .models.preprocessing import pretrained_cfg
-from .models.pretrained import WEIGHTS, check_sum, input_of, read_card, shipped
+from .models.pretrained import check_sum, check_unseen, input_of, read_card
 from .models.reference import fit_positions
+from .models.shipped import WEIGHTS, holds_weights, shipped
 from .models.zoo import create_model
 
 #: timm's name of a keyword -> ours
@@ -37,6 +38,12 @@ _KEYWORDS = {
     "attn_drop_rate": "attention_dropout",
     "drop_path_rate": "drop_path",
 }
+
+#: What a model's weights were trained with, besides what its name says.
+_OPTIONS = (
+    *("positional_embedding", "residual", "mlp_kernel", "tokenizer_norm"),
+    *("dropout", "attention_dropout", "drop_path"),
+)
 
 
 def _default_cfg(name: str) -> dict[str, Any]:
@@ -76,15 +83,30 @@ default_cfgs = generate_default_cfgs(
 
 
 def _checked(state: dict[str, Tensor], model: CompactTransformer) -> dict[str, Tensor]:
-    """A checkpoint as timm read it, its checksum verified and its positions of the model's grid."""
+    """A checkpoint as timm read it, its checksum verified and its positions of the model's grid.
+
+    What timm saved itself has none.
+    """
     known = model.pretrained_cfg
     path = Path(known.get("file") or "")
-    if known.get("source") == "local-dir" or path.name == WEIGHTS:
-        folder = path.parent if path.name == WEIGHTS else path
-        check_sum(state, read_card(folder), folder)
+    folder = path.parent if path.name == WEIGHTS else path
+    if (known.get("source") == "local-dir" or path.name == WEIGHTS) and holds_weights(folder):
+        card = read_card(folder)
+        check_sum(state, card, folder)
+        check_unseen(model.config, ModelConfig(**card["model_args"]))
     state = {name: tensor.float() for name, tensor in state.items()}
     fit_positions(model, state, model.tokenizer.grid_size(*known["input_size"][-2:]))
     return state
+
+
+def _as_trained(name: str, tag: Any) -> dict[str, Any]:
+    """The options that the package's weights ``tag`` (None: the first) were trained with."""
+    tags = shipped().get(name, {})
+    folder = next(iter(tags.values()), None) if tag is None else tags.get(tag)
+    if folder is None:
+        return {}
+    trained = read_card(folder)["model_args"]
+    return {option: trained[option] for option in _OPTIONS if option in trained}
 
 
 def _entrypoint(name: str) -> Callable[..., Any]:
@@ -103,6 +125,11 @@ def _entrypoint(name: str) -> Callable[..., Any]:
             "feature_cls": "getter",
             "out_indices": options.pop("out_indices", min(3, config_from_name(name).depth)),
         }
+        tag = options.get("pretrained_cfg")
+        if pretrained and (tag is None or isinstance(tag, str)):
+            given = {_KEYWORDS.get(option, option) for option in options}
+            stored = _as_trained(name, tag)
+            options |= {option: stored[option] for option in stored.keys() - given}
         stored = options.get("pretrained_model_args") or {}  # which timm merged into the options
         for theirs, ours in _KEYWORDS.items():
             if theirs in options and ours in stored and options.get(ours) == stored[ours]:

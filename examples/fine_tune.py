@@ -8,10 +8,8 @@ from compact_vit import cct_2_3x2
 
 
 def main() -> None:
-    model = cct_2_3x2(num_classes=10, img_size=32)
-    # model.load_state_dict(...) or load_reference_state_dict(model, "published.pth") goes here
-
-    model.reset_classifier(num_classes=3)
+    # the package's weights; load_reference_state_dict(model, "published.pth") reads published ones
+    model = cct_2_3x2(pretrained=True, num_classes=3)
     larger = torch.randn(4, 3, 48, 64)  # positions are resized on the way
     print(tuple(model(larger).shape))
 

@@ -15,7 +15,7 @@ from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import class_report, evaluate_run, main
 from compact_vit.export import export_run
-from compact_vit.models import pretrained
+from compact_vit.models import shipped
 from compact_vit.train import load_model, train
 from compact_vit.train.calibration import calibrate
 from compact_vit.train.config import TrainConfig
@@ -271,7 +271,7 @@ def test_weights_of_the_package_by_their_name(
     exported, picture_folder, tmp_path, monkeypatch, capsys
 ) -> None:
     exported.rename(tmp_path / "cvt_2_8.colours")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     words = ["cvt_2_8", "--dataset", "folder", "--data-dir", str(picture_folder)]
@@ -305,7 +305,7 @@ def test_weights_that_no_name_describes(
 def test_names_that_are_no_weights(on_pictures, exported, tmp_path, monkeypatch) -> None:
     (tmp_path / "package").mkdir()
     exported.rename(tmp_path / "package" / "cvt_2_8.colours")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     wanted = "with dataset, run must be the folder of weights, or weights in the package "
     for given, said in (

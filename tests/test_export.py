@@ -201,6 +201,14 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     (tmp_path / "note.txt").touch()
     said = refused([str(run), "--output", str(tmp_path / "note.txt"), "--no-test"], capsys)
     assert "output must be a folder" in said
+    theirs = {"config.json": '{"architecture": "resnet18", "model_args": {}}'}
+    for name, content in (theirs | {"model.safetensors": "of another"}).items():
+        folder = tmp_path / f"another-{name}"
+        folder.mkdir()
+        (folder / name).write_text(content)
+        said = refused([str(run), "--output", str(folder), "--no-test"], capsys)
+        assert f"something else with a {name}" in said
+        assert (folder / name).read_text() == content
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
     said = refused([str(run), "--output", str(tmp_path / "mine"), "--no-test"], capsys)
@@ -212,6 +220,26 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     said = refused([str(unfinished), "--output", out], capsys)
     assert "its run has not finished" in said
     assert not Path(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seconds", "x"), ("versions", None), ("hardware", 3), ("seconds", None)]
+)
+def test_a_damaged_summary(run, tmp_path, capsys, name, value) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary | {name: value}))
+    said = refused([str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--no-test"], capsys)
+    assert f"damaged: in its summary.json {name} is {value!r}" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_learnt_by_heart_is_no_result(tmp_path, capsys) -> None:
+    config = TrainConfig(model="cvt_2_8", epochs=1, overfit=8, device="cpu")
+    train(config, output=tmp_path / "run", quiet=True)
+    said = refused([str(tmp_path / "run"), "--output", str(tmp_path / "out")], capsys)
+    assert "has learnt a few pictures by heart, to train and to test on" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_exported_folder_is_no_run(run, tmp_path) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from compact_vit import CompactTransformer, UsageError, cct_2_3x2
-from compact_vit.models import pretrained
+from compact_vit.models import shipped
 from compact_vit.predict import main, predict_pictures
 
 NAMES = ("ant", "bee", "cat", "dog")
@@ -25,7 +25,7 @@ def weights(tmp_path, monkeypatch) -> CompactTransformer:
     model.pretrained_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3), "label_names": NAMES}
     model.save_pretrained(tmp_path / "package" / "cct_2_3x2.animals")
     model.save_pretrained(tmp_path / "folder")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "package")
     return model
 
 

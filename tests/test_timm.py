@@ -15,7 +15,7 @@ from compact_vit import UsageError, create_model
 from compact_vit.models import config_from_name, list_models
 from compact_vit.models.config import named_models
 
-NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_4_3x2", "cct2_4_3x2"]  # without weights
+NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_6_3x2", "cct2_4_3x2"]  # without weights
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,25 @@ def test_every_named_member_is_registered() -> None:
 
 def by_number(name: str) -> list[int]:
     return [int(word) for word in name.replace("x", "_").split("_")[1:]]
+
+
+@pytest.mark.parametrize("name", list_models(pretrained=True))
+def test_weights_come_with_the_options_they_were_trained_with(name: str) -> None:
+    model, ours = timm.create_model(name, pretrained=True), create_model(name, pretrained=True)
+    for option in ("dropout", "attention_dropout", "drop_path", "residual", "tokenizer_norm"):
+        assert getattr(model.config, option) == getattr(ours.config, option)
+    assert timm.create_model(name, pretrained=True, drop_path_rate=0.2).config.drop_path == 0.2
+    assert timm.create_model(name).config.drop_path == create_model(name).config.drop_path != 0
+    with pytest.raises(UsageError, match="residual must be 'published' with these weights"):
+        timm.create_model(name, pretrained=True, residual="pre_norm")
+
+
+def test_what_timm_has_saved_itself(tmp_path) -> None:
+    model = timm.create_model("cct_2_3x2", pretrained=True, num_classes=3).eval()
+    timm.models.save_for_hf(model, tmp_path)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(model(x), again(x))
 
 
 def test_a_name_that_was_taken_is_not_taken_over_in_silence() -> None:

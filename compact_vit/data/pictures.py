@@ -33,16 +33,25 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, index: Tensor) -> Tensor:
-        """A copy of the pictures at ``index int64 [n]``: ``uint8 [n,C,H,W]``."""
+    def at(self, index: Tensor | slice) -> Tensor:
+        """The pictures at ``index int64 [n]``: ``uint8 [n,C,H,W]``."""
         return self.images[index if self.rows is None else self.rows[index]]
 
-    def part(self, index: Tensor) -> Pictures:
-        """The pictures at ``index int64 [n]``: a copy, or rows of a file too large to copy."""
+    def part(self, index: Tensor | slice) -> Pictures:
+        """The pictures at ``index int64 [n]``: a copy, or rows of a file too large to copy.
+
+        A slice of pictures that all count copies nothing.
+        """
         labels = self.labels[index]
+        if self.rows is not None:
+            rows = self.rows[index]
+        elif isinstance(index, slice):
+            return Pictures(self.images[index], labels)
+        else:
+            rows = index
         if not exceeds_memory(self.images):
-            return Pictures(self.at(index), labels)
-        return Pictures(self.images, labels, index if self.rows is None else self.rows[index])
+            return Pictures(self.images[rows], labels)
+        return Pictures(self.images, labels, rows)
 
 
 @dataclass(frozen=True)

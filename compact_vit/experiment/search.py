@@ -143,9 +143,10 @@ def _check_split(path: Path, config: TrainConfig) -> None:
             f"'{path}': data_dir must be a folder that is there, got '{folder}': give yours with "
             "--data-dir"
         )
-    if (folder / "val").is_dir() == (config.val_fraction > 0):
+    own = all((folder / part).is_dir() for part in ("val", "test"))  # val/ alone is the test set
+    if own == (config.val_fraction > 0):
         raise UsageError(
-            f"'{path}': a search needs one validation split, the folder val/ in '{folder}' or a "
+            f"'{path}': a search needs one validation split, val/ beside test/ in '{folder}' or a "
             f"val_fraction such as 0.1, got val_fraction {config.val_fraction:g}"
         )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UsageError
 from ..layers import (
     ClassToken,
     ConvTokenizer,
@@ -22,7 +23,7 @@ from ..layers import (
     SequencePooling,
 )
 from .config import ModelConfig
-from .preprocessing import Preprocess
+from .preprocessing import OF_CLASSES, Preprocess
 
 
 class CompactTransformer(nn.Module):
@@ -175,9 +176,16 @@ class CompactTransformer(nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give the model a new classifier; 0 classes leave the pooled features ``[B, D]``."""
+        """Give the model a new classifier; 0 classes leave the pooled features ``[B, D]``.
+
+        What ``pretrained_cfg`` says of the old one's classes goes with it.
+        """
         if global_pool is not None:
             raise ValueError(f"the pooling is the family's own, global_pool={global_pool!r} is not")
+        if num_classes < 0:
+            raise UsageError(f"num_classes must be at least 0, got {num_classes}")
+        for said in OF_CLASSES:
+            self.pretrained_cfg.pop(said, None)
         self.num_classes = num_classes
         self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
         _initialise(self.head)

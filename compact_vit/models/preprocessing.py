@@ -16,6 +16,9 @@ from torch import Tensor
 from ..errors import UsageError, unknown
 from .config import ModelConfig
 
+#: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
+OF_CLASSES = ("label_names", "description", "tag")
+
 #: How pixels are resampled, by the names that timm gives.
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 

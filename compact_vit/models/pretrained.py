@@ -22,16 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, nearest, unknown
+from ..errors import UsageError, unknown
 from .compact import CompactTransformer
 from .config import ModelConfig
-from .preprocessing import Preprocess, first_conv
+from .preprocessing import OF_CLASSES, Preprocess, first_conv
 from .reference import load_reference_state_dict
+from .shipped import CARD, WEIGHTS
 
-#: The weights that come with the package.
-SHIPPED = Path(__file__).parents[1] / "weights"
-
-WEIGHTS, CARD = "model.safetensors", "config.json"
+#: What makes another model of a compact transformer, and does not show in its weights' shapes.
+UNSEEN = ("num_heads", "residual")
 
 #: A model on the hub.
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -50,73 +49,6 @@ class Stored:
     def name(self) -> str:
         """What model it is, ``cct_2_3x3``; ``CompactTransformer`` where no name describes it."""
         return str(self.card.get("architecture", "CompactTransformer"))
-
-
-def shipped() -> dict[str, dict[str, Path]]:
-    """The weights in the package: the folder of every tag of every model that has any."""
-    found: dict[str, dict[str, Path]] = {}
-    for card in sorted(SHIPPED.glob(f"*/{CARD}")):
-        name, _, tag = card.parent.name.partition(".")
-        found.setdefault(name, {})[tag] = card.parent
-    return found
-
-
-def shipped_folder(name: str, tag: bool | str) -> Path:
-    """Where the weights ``tag`` of the model ``name`` are; True for its first.
-
-    ``UsageError`` names those that there are.
-    """
-    every = shipped()
-    if name not in every:
-        there = ", ".join(f"{known} ({', '.join(tags)})" for known, tags in every.items())
-        raise UsageError(
-            f"the package has no weights of {name!r}, it has {there or 'none at all'}: leave "
-            "pretrained out, or read a folder of weights with from_pretrained"
-        )
-    if tag is True:
-        return next(iter(every[name].values()))
-    if not isinstance(tag, str):
-        raise UsageError(f"pretrained must be True, False or a tag, got {tag!r}")
-    if tag not in every[name]:
-        raise unknown(f"weights of {name}", tag, every[name])
-    return every[name][tag]
-
-
-def weights_at(source: str | os.PathLike[str]) -> Path | None:
-    """The folder of the weights called ``source``; None if it is not of weights.
-
-    Such a folder itself, or a name in the package: ``cct_2_3x3``, or ``cct_2_3x3.cifar10`` with a
-    tag. Where there is a folder of that name, it is the one that is meant.
-    """
-    if os.path.isdir(source):
-        return Path(source) if holds_weights(Path(source)) else None
-    name, _, tag = os.fspath(source).partition(".")
-    tags = shipped().get(name, {})
-    return tags.get(tag) if tag else next(iter(tags.values()), None)
-
-
-def nothing_at(source: str | os.PathLike[str], wanted: str) -> UsageError:
-    """The error for a ``source`` that is neither what was ``wanted`` nor weights in the package."""
-    got = "which does not exist"
-    if os.path.exists(source):
-        got = "a folder of something else" if os.path.isdir(source) else "a file"
-    every = shipped()
-    names = [*every, *(f"{name}.{tag}" for name, tags in every.items() for tag in tags)]
-    near = nearest(os.fspath(source), names)
-    hint = f": did you mean {near!r}?" if near else ""
-    return UsageError(
-        f"{wanted}, or weights in the package ({', '.join(every) or 'which has none'}), "
-        f"got '{source}', {got}{hint}"
-    )
-
-
-def holds_weights(folder: Path) -> bool:
-    """Whether ``folder`` is one of weights, be they damaged; a run's ``config.json`` is another."""
-    try:
-        card = json.loads((folder / CARD).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return (folder / WEIGHTS).is_file()
-    return isinstance(card, dict) and "model_args" in card
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -189,7 +121,7 @@ def _check_input(known: Mapping[str, Any], config: ModelConfig) -> None:
             raise UsageError(f"mean and std must be {config.in_chans} numbers")
         Preprocess.of(known, config.in_chans, config.height_width)
     names = known.get("label_names", [""] * config.num_classes)
-    if len(names) != config.num_classes or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or [type(name) for name in names] != [str] * config.num_classes:
         raise UsageError(f"label_names must be {config.num_classes} names, got {names!r:.60}")
 
 
@@ -218,10 +150,23 @@ def build_pretrained(stored: Stored, **options: Any) -> CompactTransformer:
         if option not in known:
             raise unknown("model option", option, known)
     given = {option: value for option, value in options.items() if value is not None}
-    model = CompactTransformer(dataclasses.replace(stored.config, **given))
+    config = dataclasses.replace(stored.config, **given)
+    check_unseen(config, stored.config)
+    model = CompactTransformer(config)
     fill(model, stored.state, stored.config)
     model.pretrained_cfg = input_of(stored.card)
+    if config.num_classes != stored.config.num_classes:
+        for said in OF_CLASSES:
+            model.pretrained_cfg.pop(said, None)
     return model
+
+
+def check_unseen(config: ModelConfig, trained: ModelConfig) -> None:
+    """Refuse to give a model of ``config`` weights that would fit and mean something else."""
+    for field in UNSEEN:
+        ours, theirs = getattr(config, field), getattr(trained, field)
+        if ours != theirs:
+            raise UsageError(f"{field} must be {theirs!r} with these weights, got {ours!r}")
 
 
 def input_of(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,8 +187,14 @@ def fill(model: CompactTransformer, state: Mapping[str, Tensor], config: ModelCo
 def adapted(
     state: Mapping[str, Tensor], model: CompactTransformer, config: ModelConfig
 ) -> dict[str, Tensor]:
-    """``state`` in float32, and for as many channels as ``model`` has."""
+    """``state`` in float32, and for as many channels as ``model`` has.
+
+    Where it has no classifier, that of ``model`` stands in.
+    """
     full = {name: tensor.float() for name, tensor in state.items()}
+    if not config.num_classes:
+        own = model.state_dict()
+        full |= {name: own[name] for name in own if name.startswith("head.")}
     name = f"{first_conv(config)}.weight"
     if model.in_chans != config.in_chans and name in full:
         full[name] = _for_channels(full[name], model.in_chans)
@@ -275,6 +226,8 @@ def from_pretrained(
     In evaluation mode; ``options`` as in ``build_pretrained``.
     """
     folder = Path(source)
+    if folder.is_file():
+        raise UsageError(f"'{source}' is a file: give the folder it is in, with {CARD} beside it")
     if not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)):
         folder = _fetched(os.fspath(source), revision)
     return build_pretrained(read_folder(folder), **options).eval()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from .card import model_card
 from .compact import CompactTransformer
 from .config import ModelConfig, config_from_name, name_of
 from .preprocessing import pretrained_cfg
-from .pretrained import CARD, WEIGHTS, difference, digest, holds_weights
+from .pretrained import difference, digest
+from .shipped import CARD, WEIGHTS, holds_weights
 
 #: What a name says of a model; the other fields are options.
 _OF_NAME = (
@@ -63,21 +66,34 @@ def save_pretrained(
         "dtype": "float16" if half else str(next(iter(state.values())).dtype).split(".")[-1],
         "sha256": digest(state),
     }
-    text, about = json.dumps(card, indent=2), model_card(card, path.name)
-    path.mkdir(parents=True, exist_ok=True)
-    write_whole(path / WEIGHTS, save(state))
-    write_whole(path / CARD, f"{text}\n".encode())
-    write_whole(path / "README.md", about.encode())
+    text, about = json.dumps(card, indent=2), model_card(card, path.resolve().name)
+    _write(path, {WEIGHTS: save(state), CARD: f"{text}\n".encode(), "README.md": about.encode()})
     return json.loads(text)
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` into ``folder``: all, or where one cannot be written none."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as aside:
+            for name, content in files.items():
+                write_whole(Path(aside, name), content)
+            for name in files:
+                Path(aside, name).replace(folder / name)
+    except OSError as error:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
 
 
 def check_folder(path: Path) -> None:
     """Refuse to write weights where something else is: a file, or the folder of a run."""
     check_is_folder(path)
-    if (path / CARD).exists():
-        overwritten = None if holds_weights(path) else CARD
-    else:
-        overwritten = "README.md" if (path / "README.md").exists() else None
+    ours = (path / CARD).exists() and holds_weights(path)
+    there = (name for name in (CARD, WEIGHTS, "README.md") if (path / name).exists())
+    overwritten = None if ours else next(there, None)
     if overwritten:
         raise UsageError(
             f"output '{path}' is the folder of a run, or of something else with a {overwritten}, "

@@ -70,7 +70,8 @@ def create_model(name: str, *, pretrained: bool | str = False, **options: Any) -
         return model_of(config_of(name, **options))
     if not isinstance(config_of(name), ModelConfig):
         return model_of(config_of(name, pretrained=pretrained, **options))
-    from .pretrained import build_pretrained, read_folder, shipped_folder
+    from .pretrained import build_pretrained, read_folder
+    from .shipped import shipped_folder
 
     return build_pretrained(read_folder(shipped_folder(name, pretrained)), **options)
 
@@ -92,7 +93,7 @@ def list_models(filter: str | Sequence[str] = "*", *, pretrained: bool = False) 
     """
     patterns = [filter] if isinstance(filter, str) else filter
     if pretrained:
-        from .pretrained import shipped
+        from .shipped import shipped
 
         return [n for n in shipped() if any(_matches(n, p) for p in patterns)]
     names = all_models()

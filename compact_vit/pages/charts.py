@@ -238,7 +238,9 @@ def _labelled(dots: Sequence[tuple[Row, Dot]]) -> list[Dot]:
 
 def round_numbers(low: float, high: float) -> list[float]:
     """About five round numbers from one at or below ``low`` to one at or above ``high``."""
-    span = high - low or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * abs(high):  # as good as one number
+        span = abs(high) or 1.0
     unit = 10 ** math.floor(math.log10(span / _TICKS))
     step = next(s * unit for s in (1, 2, 5, 10) if s * unit * _TICKS >= span * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -108,7 +108,7 @@ def errors(
     trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
     evaluation = evaluate_pictures(trained, pictures, device)
     return plot_errors(
-        pictures.images,
+        pictures.at(slice(None)),
         evaluation.labels,
         evaluation.probabilities,
         trained.classes,

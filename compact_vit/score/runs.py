@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from ..train.run import RunFolder
 
 #: Choices of a run that change nothing in what it measures but the draws, or how fast it goes.
-_NOT_COMPARED = {"seed", "device", "download", "data_dir", "compile", "accumulation"}
+_NOT_COMPARED = {
+    *("seed", "device", "download", "data_dir", "compile", "accumulation"),
+    *("deterministic", "track"),
+}
 
 
 class LeftOut(NamedTuple):
@@ -231,6 +234,8 @@ def _model_config(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Mode
             img_size=config.get("img_size"),
             in_chans=info.in_chans if info else None,
             positional_embedding=config.get("positional_embedding"),
+            residual=config.get("residual"),
+            **config.get("model_options", {}),
         )
     except UsageError:
         return None

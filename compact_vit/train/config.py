@@ -17,7 +17,7 @@ from ..models.arithmetic import token_grid
 from ..models.config import ModelConfig
 from ..models.names import config_of
 from .model import OF_TRANSFORMERS
-from .recipes import MAE, MAE_DEFAULTS, OVERFIT, OVERFIT_DEFAULTS, recipe_values
+from .recipes import MAE, MAE_DEFAULTS, OVERFIT, OVERFIT_DEFAULTS, SMALL, recipe_values
 from .rules import AUTO_AUGMENTS, OPTIMIZERS, SCHEDULES, check
 
 #: Stands for "what the recipe says" until the configuration is complete.
@@ -188,8 +188,14 @@ class TrainConfig:
             if not isinstance(getattr(self, name), str if name == "dataset" else str | None):
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
         info = dataset_info(self.dataset)
-        values = recipe_values(self.dataset, self.recipe, self.model, self.optimizer)
+        size = info.img_size if self.img_size is _BY_RECIPE else self.img_size
+        sides = size if isinstance(size, (tuple, list)) else [size]
+        large = any(isinstance(side, int) and side > SMALL for side in sides)
+        values = recipe_values(self.dataset, self.recipe, self.model, self.optimizer, large)
         values.setdefault("img_size", info.img_size)
+        if isinstance(self.lr, (int, float)) and self.lr > 0:  # where another was asked for
+            for name in ("min_lr", "warmup_lr"):
+                values[name] = min(values[name], self.lr)
         if self.model_options is None:
             object.__setattr__(self, "model_options", {})
         named = config_of(self.model or values["model"])
@@ -263,6 +269,6 @@ def is_name(field: str, value: str) -> bool:
         return value.startswith("timm/")
     if field != "init_from" or os.path.basename(value) != value or os.path.isdir(value):
         return False
-    from ..models.pretrained import weights_at  # which needs torch
+    from ..models.shipped import weights_at
 
     return weights_at(value) is not None

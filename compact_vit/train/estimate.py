@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import UsageError
 from ..models.compact import CompactTransformer
 from ..report.measure import summarize
 from .config import TrainConfig
@@ -41,9 +42,12 @@ def shorter_runs(config: TrainConfig, model: AnyModel, seconds: float) -> list[s
     options = []
     smaller_ones = ("cct_4_3x2", "cct_2_3x2") if isinstance(model, CompactTransformer) else ()
     for name in smaller_ones:
-        other = dataclasses.replace(config, model=name)
-        with torch.device("meta"):  # shapes only: no draw from the run's generator
-            smaller = build_model(other, model.num_classes, in_chans)
+        try:
+            other = dataclasses.replace(config, model=name)
+            with torch.device("meta"):  # shapes only: no draw from the run's generator
+                smaller = build_model(other, model.num_classes, in_chans)
+        except UsageError:  # the run's options are not for it
+            continue
         less = summarize(smaller, shape).macs / macs
         if less < 0.8:
             options.append(f"--model {name} about {duration(seconds * less)}")

@@ -102,5 +102,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": metadata.version("torchvision"),
+        "timm": metadata.version("timm"),
         "numpy": metadata.version("numpy"),
     }

@@ -79,7 +79,7 @@ def over_pictures(
     answers = [torch.empty(0, device=how.device)]
     batch_size = how.batch_size or (64 if how.device.type == "cpu" else 512)
     mine = how.processes.share_of(len(pictures))
-    share = Pictures(pictures.images[mine], pictures.labels[mine])
+    share = pictures.part(mine)
     loader = BatchLoader(share, batch_size, shuffle=False, generator=None, device=how.device)
     for images, _ in loader:
         with autocast(how.device, how.precision):

@@ -12,8 +12,11 @@ from ..errors import unknown
 from ..models.config import ModelConfig
 from ..models.names import config_of
 
-#: Side of the pictures that the recipes name their models for, pixels.
-_SMALL = 32
+#: Largest side of the pictures that the recipes name their models for, pixels.
+SMALL = 64
+
+#: The model for larger pictures, on which the recipes' own would see thousands of tokens.
+_FOR_LARGE = "cct_7_7x2"
 
 #: What holds where neither the recipe nor the data set says otherwise.
 GENERAL: dict[str, Any] = {
@@ -198,11 +201,16 @@ _DATASETS: dict[str, dict[str, Any]] = {
 
 
 def recipe_values(
-    dataset: str, recipe: str | None, model: str | None, optimizer: str | None
+    dataset: str,
+    recipe: str | None,
+    model: str | None,
+    optimizer: str | None,
+    large_pictures: bool,
 ) -> dict[str, Any]:
     """Every value that ``recipe`` gives on ``dataset``; without one, the data set's own.
 
-    ``model`` and ``optimizer`` are those that were asked for, None for the recipe's.
+    ``model`` and ``optimizer`` are those that were asked for, None for the recipe's;
+    ``large_pictures`` have a side above ``SMALL``.
 
     What belongs to the data outranks a recipe: whether pictures may be mirrored, which AutoAugment
     policy was found on them, and which model suits pictures larger than the recipes'.
@@ -217,6 +225,10 @@ def recipe_values(
     else:
         values |= {"model": own.get("model", GENERAL["model"])} | RECIPES[name]
     values |= _VARIANTS.get((name, dataset), {})
+    if dataset_info(dataset).img_size > SMALL:
+        values["model"] = own["model"]
+    elif large_pictures and name != "quick":  # whose model makes fewer tokens of them
+        values["model"] = _FOR_LARGE
     named = config_of(model or values["model"])
     large = not isinstance(named, ModelConfig) or named.depth >= 6
     if name == "published-200" and not large:
@@ -225,8 +237,6 @@ def recipe_values(
         values |= _BEST_LARGE
     if name == "best-200" and optimizer not in (None, values["optimizer"]):
         values["lr"] = _BEST_BY_OTHERS[large]
-    if dataset_info(dataset).img_size > _SMALL:
-        values["model"] = own["model"]  # the recipes' models are for small pictures
     if not dataset_info(dataset).mirror:
         values["flip"] = 0.0
     if values["auto_augment"] == "cifar10" and dataset in ("svhn", "flowers102"):

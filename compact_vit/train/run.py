@@ -16,7 +16,7 @@ from ..errors import UsageError, unknown
 from ..files import append_line, check_is_folder, write_whole
 from ..models.compact import CompactTransformer
 from ..models.preprocessing import pretrained_cfg
-from ..models.pretrained import weights_at
+from ..models.shipped import weights_at
 from ..models.zoo import model_of
 from .checkpoint import load_checkpoint, newest, previous, unfit
 from .config import TrainConfig
@@ -51,7 +51,7 @@ class RunFolder:
         """The empty folder ``output``, or a new one under ``runs/``, with ``config.json`` in it."""
         if output is None:
             stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            wanted = Path("runs") / f"{config.dataset}-{config.model}-{stamp}"
+            wanted = Path("runs") / f"{config.dataset}-{config.model.replace('/', '-')}-{stamp}"
             path, copies = wanted, 1
             while path.exists():
                 copies += 1

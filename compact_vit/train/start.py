@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..models.compact import CompactTransformer
-from ..models.pretrained import adapted, build_pretrained, nothing_at, read_folder, weights_at
+from ..models.config import name_of
+from ..models.pretrained import adapted, build_pretrained, check_unseen, read_folder
 from ..models.reference import load_reference_state_dict
+from ..models.shipped import nothing_at, weights_at
 from .run import load_model
 from .state import TrainState
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel
-
-#: What makes another model of a compact transformer, and does not show in its weights' shapes.
-_UNSEEN = ("num_heads", "residual")
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,17 @@ def start_from(state: TrainState, source: str | None) -> None:
         reason = str(error).splitlines()[-1].strip()  # torch's last line names a tensor
         raise UsageError(
             f"init_from must be {trained.kind} of this model, got '{source}', of {trained.name}: "
-            f"{reason}"
+            f"{reason}{_way_out(state.model, trained)}"
         ) from None
     note = "; ".join([f"starting from {trained.told}", *changes])
     state.choices = dataclasses.replace(state.choices, notes=(*state.choices.notes, note))
+
+
+def _way_out(model: AnyModel, trained: _Source) -> str:
+    """What to do where ``model`` is not the one that was ``trained``."""
+    if isinstance(model, CompactTransformer) and name_of(model.config) == trained.name:
+        return ""
+    return f"; --model {trained.name} is what it fits"
 
 
 def _opened(source: str) -> _Source:
@@ -85,10 +91,7 @@ def _take(model: AnyModel, trained: CompactTransformer, answers: bool) -> list[s
     """
     if not isinstance(model, CompactTransformer):
         raise UsageError("it is a compact transformer")
-    for field in _UNSEEN:
-        ours, theirs = getattr(model.config, field), getattr(trained.config, field)
-        if ours != theirs:
-            raise UsageError(f"its {field} is {theirs!r}, the model's {ours!r}")
+    check_unseen(model.config, trained.config)
     weights = adapted(trained.state_dict(), model, trained.config)
     if not answers:  # nor has it a pooling
         own = model.state_dict()
@@ -105,6 +108,8 @@ def _take(model: AnyModel, trained: CompactTransformer, answers: bool) -> list[s
         changes.append(f"positions resized from {old} tokens to {new}")
     if not answers:
         changes.append("its pretraining, so with a new pooling and head")
+    if not trained.config.num_classes:
+        changes.append("a head, which they have not")
     if report.head_changed is not None:
         changes.append("a new head for {1} classes, not {0}".format(*report.head_changed))
     return changes

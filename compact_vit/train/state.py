@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ..data.loader import BatchLoader
 from ..data.pictures import DataSplits
@@ -180,6 +180,8 @@ def build_state(
     steps = config.epochs * len(loader)
     share = batch_size // processes.count
     choices = choose(config, len(splits.mean), device, share, steps)
+    notes = (*choices.notes, *_left_out(len(splits.train), batch_size))
+    choices = dataclasses.replace(choices, notes=notes)
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
@@ -195,9 +197,7 @@ def build_state(
         model=model,
         module=module,
         objective=objective,
-        ema=AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        if config.ema
-        else None,
+        ema=AveragedModel(module) if config.ema else None,
         optimizer=optimizer,
         schedule=build_schedule(optimizer, config, len(loader)),
         scaler=torch.amp.GradScaler(device.type, enabled=choices.precision == "fp16"),
@@ -212,6 +212,17 @@ def build_state(
     )
 
 
+def _left_out(pictures: int, batch_size: int) -> list[str]:
+    """A line where an epoch, which has whole batches only, leaves out many of its ``pictures``."""
+    left = pictures % batch_size
+    if left <= pictures / 10:
+        return []
+    return [
+        f"every epoch leaves out another {left} of the {pictures:,} training pictures, which make "
+        f"no whole batch of {batch_size}: a smaller --batch-size leaves out fewer"
+    ]
+
+
 def compiled_forward(state: TrainState) -> nn.Module:
     """The model as training calls it: compiled if that was chosen and works, else as it is."""
     model, choices = state.model, state.choices
@@ -220,7 +231,7 @@ def compiled_forward(state: TrainState) -> nn.Module:
         return eager
     share = state.loader.batch_size // state.processes.count
     shape = (share, model.in_chans, *model.config.height_width)
-    x = torch.zeros(shape, device=state.device).chunk(choices.parts)[0]
+    x = torch.zeros(shape, device=state.device).tensor_split(choices.parts)[0]
     labels = torch.zeros(len(x), dtype=torch.int64, device=state.device)
     targets = state.objective.targets(x, labels, state.augmentation)  # seeded anew for every step
     alone, notes = state.processes.count == 1, choices.notes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compact_vit.data.pictures import DataSplits, Pictures
-from compact_vit.models import CompactTransformer, create_model, pretrained
+from compact_vit.models import CompactTransformer, create_model, shipped as in_the_package
 from compact_vit.train.config import TrainConfig
 
 
@@ -114,6 +114,27 @@ def test_the_table_is_the_published_one(script) -> None:
         assert all(create_model(name) for name in list(table)[:1])
 
 
+def test_the_command_is_told_without_this_machines_folders(script) -> None:
+    told = script("accuracy")._anywhere
+    assert told(["--data-dir", "/home/me", "--copy", "a=b", "--markdown=/home/t.md"]) == [
+        "--data-dir", "FOLDER", "--copy", "a=b", "--markdown", "FILE"
+    ]  # fmt: skip
+    assert told(["--data-dir=/home/me"]) == ["--data-dir", "FOLDER"]
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_any_run(
+    script, picture_folder, tmp_path, capsys
+) -> None:
+    (tmp_path / "file").touch()
+    for where in (tmp_path, tmp_path / "file" / "t.md"):
+        asked = words(picture_folder, tmp_path / "out")
+        assert script("accuracy").main([*asked, "--markdown", str(where)]) == 2
+        said = capsys.readouterr().err
+        assert "file" in said
+        assert said.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_row_of_which_nothing_has_finished(script) -> None:
     accuracy = script("accuracy")
     (row,) = accuracy.rows_of(["cct_4_3x2"], "published-200", "cifar10")
@@ -163,7 +184,7 @@ def shipped(picture_folder, tmp_path, monkeypatch) -> Path:
     other: CompactTransformer = create_model("cvt_2_8", num_classes=4)
     other.pretrained_cfg = known | {"label_names": tuple("abcd")}
     other.save_pretrained(tmp_path / "package" / "cvt_2_8.letters")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.setattr(in_the_package, "SHIPPED", tmp_path / "package")
     return tmp_path / "package"
 
 

@@ -87,6 +87,9 @@ def test_what_the_script_is_given_and_says(script, asked, tmp_path, capsys) -> N
     assert (tmp_path / "out" / "cct_2_3x2-seed0" / "log.txt").stat().st_mtime_ns == before
     assert module.main([*asked, "--workers", "0", "--warmup", "0"]) == 2
     assert "is of another run: delete it" in capsys.readouterr().err
+    (tmp_path / "out" / "cct_2_3x2-seed0" / "summary.json").write_text("{")
+    assert module.main([*asked, "--workers", "0"]) == 2
+    assert "summary.json' is damaged: delete" in capsys.readouterr().err
 
 
 def test_the_flags_of_each_family(script) -> None:
@@ -123,8 +126,11 @@ def test_the_table_has_a_column_for_it(script, picture_folder, tmp_path, capsys)
     for seed, (epochs, accuracy) in enumerate([(1, 30.0), (1, 40.0), (2, 90.0)]):
         folder = tmp_path / "theirs" / f"cct_2_3x2-seed{seed}"
         folder.mkdir(parents=True)
-        said = {"model": "cct_2_3x2", "epochs": epochs, "accuracy": accuracy}
+        said = {"model": "cct_2_3x2", "epochs": epochs, "accuracy": accuracy, "words": []}
         (folder / "summary.json").write_text(json.dumps(said))
+    for name, content in (("ours", '{"model": "cct_2_3x2", "final": {}}'), ("none", "{}")):
+        (tmp_path / "theirs" / name).mkdir()  # which is no run of the script
+        (tmp_path / "theirs" / name / "summary.json").write_text(content)
     words = f"--dataset folder --data-dir {picture_folder} --epochs 1 --batch-size 12 --cores 1"
     words += f" --img-size 16 --device cpu --quiet --output {tmp_path / 'out'}"
     words += " --rows cct_2_3x2 cct_2_3x2:quick --script-runs"

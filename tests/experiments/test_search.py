@@ -333,9 +333,22 @@ def test_without_optuna_it_says_what_to_install(search, monkeypatch, starts) -> 
 def test_a_folder_needs_one_validation_split(write, picture_folder) -> None:
     keys = {"train": {"dataset": "folder", "data_dir": str(picture_folder), "model": "mlp"}}
     keys |= {"search": {"lr": [0.1]}}
-    with pytest.raises(UsageError, match="a search needs one validation split, the folder val/ in"):
+    with pytest.raises(UsageError, match="needs one validation split, val/ beside test/ in"):
         run_search(read_experiment(write(**keys)), quiet=True)
     (picture_folder / "val").mkdir()
     keys["train"]["val_fraction"] = 0.1
     with pytest.raises(UsageError, match="needs one validation split"):
         run_search(read_experiment(write(**keys)), quiet=True)
+
+
+def test_a_val_folder_without_a_test_folder_is_what_is_tested_on(
+    write, picture_folder, starts, tested
+) -> None:
+    (picture_folder / "test").rename(picture_folder / "val")
+    train = {"dataset": "folder", "data_dir": str(picture_folder), "model": "mlp"}
+    keys = {"trials": 1, "pruner": "none", "search": {"lr": [0.1]}}
+    with pytest.raises(UsageError, match="needs one validation split"):
+        run_search(read_experiment(write(train=train, **keys)), quiet=True)
+    train["val_fraction"] = 0.25
+    run_search(read_experiment(write(train=train, **keys)), output="out", quiet=True)
+    assert len(tested) == 1

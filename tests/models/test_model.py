@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from compact_vit import CompactTransformer, create_model
+from compact_vit import CompactTransformer, UsageError, create_model
 from compact_vit.layers import sine_positions
 
 
@@ -128,6 +128,13 @@ def test_no_classes_give_the_pooled_features(build) -> None:
     assert not any(name.startswith("head") for name, _ in model.named_parameters())
     assert torch.equal(model(x), model.forward_head(model.forward_features(x), pre_logits=True))
     assert model(x).shape == (2, 128)
+
+
+def test_fewer_than_no_classes(build) -> None:
+    model = build()
+    with pytest.raises(UsageError, match="num_classes must be at least 0, got -1"):
+        model.reset_classifier(-1)
+    assert model.num_classes == 10
 
 
 def test_reset_classifier(build) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import hashlib
 import json
 import shutil
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 import compact_vit.timm  # noqa: F401  # registers the models
 from compact_vit import CompactTransformer, UsageError, cct_2_3x2, create_model, vit_lite_2_8
 from compact_vit.layers import resize_positions
-from compact_vit.models import list_models, pretrained
+from compact_vit.models import list_models, saving, shipped
 from compact_vit.models.config import ModelConfig
 
 NAMES = tuple(f"class {number}" for number in range(10))
@@ -49,7 +50,7 @@ def package(tmp_path, monkeypatch) -> CompactTransformer:
     model = trained()
     for tag in ("cifar10", "cifar100"):
         model.save_pretrained(tmp_path / "package" / f"cct_2_3x2.{tag}", half=True)
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "package")
     return model.half().float()
 
 
@@ -127,6 +128,10 @@ def test_a_model_whose_head_was_changed(tmp_path) -> None:
     assert same(model, other)
     assert other.config.num_classes == 4
     assert "label_names" not in other.pretrained_cfg  # they named other classes
+    other.pretrained_cfg |= {"label_names": "abcd", "tag": "letters", "description": "of letters"}
+    other.reset_classifier(4)  # as many classes, but others
+    assert {"label_names", "tag", "description"}.isdisjoint(other.pretrained_cfg)
+    assert "mean" in other.pretrained_cfg
     other.reset_classifier(0)
     assert other(torch.randn(2, 3, 32, 32)).shape == (2, 128)
 
@@ -252,6 +257,8 @@ def test_swapped_tensors_are_noticed(folder) -> None:
         (lambda c: c["pretrained_cfg"].update(crop_pct=2), "crop_pct must be above 0"),
         (lambda c: c["pretrained_cfg"].update(label_names=["a"]), "label_names must be 10 names"),
         (lambda c: c["pretrained_cfg"].update(label_names=7), "is damaged"),
+        (lambda c: c["pretrained_cfg"].update(label_names=dict.fromkeys("abcdefghij")), "10 names"),
+        (lambda c: c["pretrained_cfg"].update(label_names="abcdefghij"), "must be 10 names"),
         (lambda c: c.update(pretrained_cfg=[]), "is damaged"),
     ],
 )
@@ -449,7 +456,7 @@ def test_names_without_weights(package, name, tag, message) -> None:
 
 
 def test_an_empty_package(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="it has none at all"):
         cct_2_3x2(pretrained=True)
 
@@ -459,36 +466,99 @@ def test_an_empty_package(tmp_path, monkeypatch) -> None:
 
 def test_where_weights_are(package, folder, tmp_path, monkeypatch) -> None:
     first, second = (tmp_path / "package" / f"cct_2_3x2.{tag}" for tag in ("cifar10", "cifar100"))
-    assert pretrained.weights_at("cct_2_3x2") == first
-    assert pretrained.weights_at("cct_2_3x2.cifar100") == second
-    assert pretrained.weights_at(folder) == pretrained.weights_at(str(folder)) == folder
+    assert shipped.weights_at("cct_2_3x2") == first
+    assert shipped.weights_at("cct_2_3x2.cifar100") == second
+    assert shipped.weights_at(folder) == shipped.weights_at(str(folder)) == folder
     for name in ("cct_2_3x2.svhn", "cct_2_3x1", "", ".", "nowhere/cct_2_3x2", tmp_path / "nowhere"):
-        assert pretrained.weights_at(name) is None
+        assert shipped.weights_at(name) is None
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cct_2_3x2").mkdir()  # of something else
-    assert pretrained.weights_at("cct_2_3x2") is None
+    assert shipped.weights_at("cct_2_3x2") is None
     (tmp_path / "cct_2_3x2").rmdir()
     folder.rename(tmp_path / "cct_2_3x2")
-    assert pretrained.weights_at("cct_2_3x2") == Path("cct_2_3x2")
+    assert shipped.weights_at("cct_2_3x2") == Path("cct_2_3x2")
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_disk_that_fills_up_leaves_the_weights_there_were(folder, monkeypatch, written) -> None:
+    """Of three files, the first, the second or the third cannot be written."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write, done = saving.write_whole, []
+
+    def full(path: Path, *parts: object) -> None:
+        if len(done) == written:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        done.append(path)
+        write(path, *parts)
+
+    monkeypatch.setattr(saving, "write_whole", full)
+    for place in (folder, folder.parent / "new"):
+        done.clear()
+        with pytest.raises(OSError, match="No space left") as caught:
+            trained(num_classes=3).save_pretrained(place)
+        assert caught.value.filename == str(place)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not (folder.parent / "new").exists()
+
+
+def test_the_card_is_titled_by_its_folder_wherever_it_is_said(tmp_path, monkeypatch) -> None:
+    (tmp_path / "letters").mkdir()
+    monkeypatch.chdir(tmp_path / "letters")
+    trained().save_pretrained(".")
+    assert "\n# letters\n" in Path("README.md").read_text()
+
+
+@pytest.mark.parametrize(("option", "value"), [("residual", "pre_norm"), ("num_heads", 1)])
+def test_options_that_fit_and_mean_something_else(package, folder, option, value) -> None:
+    for build_ in (
+        lambda: create_model("cct_2_3x2", pretrained=True, **{option: value}),
+        lambda: CompactTransformer.from_pretrained(folder, **{option: value}),
+    ):
+        with pytest.raises(UsageError, match=f"{option} must be .* with these weights, got"):
+            build_()
+
+
+def test_weights_without_a_classifier_are_given_one(tmp_path) -> None:
+    model = trained()
+    model.reset_classifier(0)
+    model.save_pretrained(tmp_path)
+    other = CompactTransformer.from_pretrained(tmp_path, num_classes=3)
+    x = torch.randn(2, 3, 32, 32)
+    assert other(x).shape == (2, 3)
+    other.reset_classifier(0)
+    assert torch.equal(other(x), model(x))
+
+
+def test_other_classes_are_not_called_after_the_old_ones(package, tmp_path) -> None:
+    model = create_model("cct_2_3x2", pretrained=True, num_classes=5)
+    card = model.save_pretrained(tmp_path / "five")
+    assert {"label_names", "tag", "description"}.isdisjoint(card["pretrained_cfg"])
+    same_classes = create_model("cct_2_3x2", pretrained=True)
+    assert same_classes.pretrained_cfg["label_names"] == INPUT["label_names"]
+
+
+def test_a_file_of_weights_is_not_looked_for_on_the_hub(folder) -> None:
+    with pytest.raises(UsageError, match="safetensors' is a file: give the folder it is in"):
+        CompactTransformer.from_pretrained(folder / "model.safetensors")
 
 
 def test_damaged_weights_are_weights_and_a_run_is_not(folder, tmp_path) -> None:
-    assert pretrained.holds_weights(folder)
+    assert shipped.holds_weights(folder)
     card = (folder / "config.json").read_bytes()
     for damaged in (b"", b"\xff", b"[" * 100_000, card[:-9]):
         (folder / "config.json").write_bytes(damaged)
-        assert pretrained.holds_weights(folder)
+        assert shipped.holds_weights(folder)
     (folder / "config.json").unlink()
-    assert pretrained.holds_weights(folder)
+    assert shipped.holds_weights(folder)
     for other in (b'{"dataset": "digits"}', b"[]", b"null"):  # with weights put beside
         (folder / "config.json").write_bytes(other)
-        assert not pretrained.holds_weights(folder)
+        assert not shipped.holds_weights(folder)
     (folder / "config.json").write_bytes(card)
     (folder / "model.safetensors").unlink()
-    assert pretrained.holds_weights(folder)
+    assert shipped.holds_weights(folder)
     (folder / "config.json").write_bytes(b"{")
-    assert not pretrained.holds_weights(folder)
-    assert not pretrained.holds_weights(tmp_path / "nowhere")
+    assert not shipped.holds_weights(folder)
+    assert not shipped.holds_weights(tmp_path / "nowhere")
 
 
 # --- under the tools

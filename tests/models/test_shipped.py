@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 import compact_vit.timm  # noqa: F401  # registers the models
 from compact_vit import CompactTransformer, create_model
 from compact_vit.models import list_models
-from compact_vit.models.pretrained import SHIPPED, read_card, shipped
+from compact_vit.models.pretrained import read_card
+from compact_vit.models.shipped import SHIPPED, shipped
 from compact_vit.predict import main, predict_pictures
 from compact_vit.report import summarize
 from compact_vit.scoring import size_accuracy_score

@@ -147,6 +147,7 @@ def test_names_never_stand_on_each_other() -> None:
         (1, 20, [0, 5, 10, 15, 20]),
         (50, 50, [50, 60]),
         (0, 0, [0, 0.2]),
+        (20.833333333333332, 20.833333333333336, [20, 25]),  # two sums of the same
     ],
 )
 def test_round_numbers(low, high, numbers) -> None:

@@ -101,6 +101,19 @@ def test_other_pictures_are_left_out(write_run, tmp_path) -> None:
     }
 
 
+def test_what_changes_nothing_makes_no_other_result(write_run, tmp_path) -> None:
+    told = [{}, {"track": ["tensorboard"]}, {"deterministic": True}, {"accumulation": 2}]
+    runs = [write_run(tmp_path / f"{i}", 85.0, seed=i, config=c) for i, c in enumerate(told)]
+    assert [r.seeds for r in read_runs(runs)[0]] == [4]
+
+
+def test_a_result_knows_the_model_as_it_was_configured(write_run, tmp_path) -> None:
+    options = {"residual": "pre_norm", "model_options": {"tokenizer_norm": True}}
+    results, _, _ = read_runs([write_run(tmp_path / "run", 85.0, config=options)])
+    config = results[0].config
+    assert (config.residual, config.tokenizer_norm, config.mlp_kernel) == ("pre_norm", True, 0)
+
+
 def test_folders_of_pictures_are_told_apart(rows_of, write_run, tmp_path) -> None:
     runs = [
         write_run(tmp_path / f"{i}", 85.0, dataset="folder", seed=i, config={"data_dir": where})

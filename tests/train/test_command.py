@@ -104,6 +104,17 @@ def test_the_forecast_and_what_takes_less(tiny, tmp_path, capsys, monkeypatch) -
     assert "--epochs" not in forecast  # a single epoch cannot be fewer
 
 
+def test_the_forecast_leaves_out_what_cannot_be(tiny, tmp_path, capsys, monkeypatch) -> None:
+    """A smaller model may not take the options of this one."""
+    monkeypatch.setattr(estimate, "LONG", 1e-3)
+    options = {"num_heads": 12}  # of 384 features, and neither smaller model's 128 can be shared
+    config = tiny(model="cct_14_3x2", model_options=options, batch_size=6, epochs=1)
+    train(config, output=tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "will take about" in said
+    assert "--model" not in said
+
+
 def test_the_forecast_is_arithmetic() -> None:
     # 10 steps of 2 s and 60 pictures evaluated, 5 batches at a third of a step, 3 times
     assert estimate.whole_run(2.0, 10, 60, 12, 3) == pytest.approx(3 * (20 + 5 * 2 / 3))

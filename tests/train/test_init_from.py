@@ -16,7 +16,7 @@ from compact_vit import CompactTransformer, create_model
 from compact_vit.errors import UsageError
 from compact_vit.experiment import plan_runs, read_experiment
 from compact_vit.layers import resize_positions
-from compact_vit.models import pretrained
+from compact_vit.models import shipped
 from compact_vit.train import load_model, resume, train
 from compact_vit.train.cli import main
 from compact_vit.train.config import TrainConfig, with_whole_paths
@@ -126,7 +126,7 @@ def weights(tmp_path, monkeypatch) -> CompactTransformer:
     for tag in ("colours", "shapes"):
         torch.nn.init.normal_(model.norm.bias)
         model.save_pretrained(tmp_path / "package" / f"cvt_2_8.{tag}", half=tag == "shapes")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "package")
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     return model
 
@@ -196,8 +196,8 @@ def test_weights_that_are_refused(weights, tiny, tmp_path) -> None:
         refused("^init_from must be weights of this model, got 'folder', of cvt_2_8: ", model=model)
     refused("'cvt_2_8', of cvt_2_8: .* lacks blocks.2", "cvt_2_8", model="cvt_4_8")
     refused("of cvt_2_8: it is a compact transformer", model="mlp_naive")
-    refused("its residual is 'published', the model's 'pre_norm'", residual="pre_norm")
-    refused("its num_heads is 2, the model's 4", model_options={"num_heads": 4})
+    refused("residual must be 'published' with these weights, got 'pre_norm'$", residual="pre_norm")
+    refused("num_heads must be 2 with these weights, got 4$", model_options={"num_heads": 4})
     refused("'cvt_2_9', which does not exist: did you mean 'cvt_2_8'", "cvt_2_9")
     refused("which does not exist: did you mean 'cvt_2_8.shapes'", "cvt_2_8.shape")
     Path("a.txt").touch()
@@ -229,7 +229,8 @@ def test_it_begins_again_from_anywhere(
     assert config["init_from"] == (given if given == "cvt_2_8" else str(tmp_path / "folder"))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    began = RunFolder.create(tmp_path / "began", TrainConfig.from_dict(config))
+    with RunFolder.create(tmp_path / "began", TrainConfig.from_dict(config)) as began:
+        pass
     assert_same_run(resume(began.path, quiet=True), whole)
 
 
@@ -263,7 +264,7 @@ def test_the_weights_in_the_package(tiny, state, tmp_path) -> None:
 
 def test_another_residual_of_a_run_is_refused(source, state) -> None:
     """Its weights would fit, and mean something else."""
-    said = "must be a run of this model, .*: its residual is 'published', the model's 'pre_norm'"
+    said = "must be a run of this model, .*: residual must be 'published' with these weights"
     with pytest.raises(UsageError, match=said):
         start_from(state(residual="pre_norm"), str(source))
 
@@ -274,7 +275,8 @@ def test_it_goes_on_without_the_first_run(source, everything, tmp_path, assert_s
     whole = train(config, output=tmp_path / "whole", quiet=True)
     other = train(everything(), output=tmp_path / "other", quiet=True)
     assert whole.history[0]["train_loss"] != other.history[0]["train_loss"]
-    began = RunFolder.create(tmp_path / "began", whole.config)
+    with RunFolder.create(tmp_path / "began", whole.config) as began:
+        pass
     assert_same_run(resume(began.path, quiet=True), whole)
 
     original, calls = Progress.end_epoch, []

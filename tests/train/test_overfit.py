@@ -10,7 +10,7 @@ import torch
 
 from compact_vit.data import prefetch
 from compact_vit.errors import UsageError
-from compact_vit.evaluate import evaluate_run
+from compact_vit.evaluate import evaluate_run, main as evaluate
 from compact_vit.train import load_model, objective, resume, train
 from compact_vit.train.cli import main
 from compact_vit.train.config import TrainConfig
@@ -69,6 +69,11 @@ def test_a_part_of_a_set_too_large_to_copy_trains_the_same(
     assert part.images.shape == whole.shape
     assert len(part) == {"val_fraction": 27, "train_pictures": 12}[next(iter(values))]
     read = train(config, output=tmp_path / "read", quiet=True)
+    _, seen = evaluate_run(tmp_path / "read", split="train")
+    monkeypatch.setattr(prefetch, "machine_memory", lambda: None)
+    _, told = evaluate_run(tmp_path / "copied", split="train")
+    assert (seen.n, seen.loss) == (told.n, told.loss)
+    assert torch.equal(seen.labels, told.labels)
     for name, value in copied.model.state_dict().items():
         assert torch.equal(value, read.model.state_dict()[name]), name
 
@@ -127,6 +132,8 @@ def test_it_ends_when_every_picture_is_learnt(tiny, tmp_path, capsys, picture_fo
              "--output", str(tmp_path / "run")]  # fmt: skip
     assert main(words) == 0
     told = capsys.readouterr()
+    assert evaluate([str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert "(train, 12 pictures)" in capsys.readouterr().out
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     epoch = len(rows)

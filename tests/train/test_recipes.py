@@ -190,3 +190,22 @@ def test_large_pictures_keep_the_model_made_for_them() -> None:
     for recipe in (None, *RECIPES):
         assert TrainConfig(dataset="flowers102", recipe=recipe).model == "cct_7_7x2"
     assert TrainConfig(dataset="flowers102", model="cct_14_7x2").model == "cct_14_7x2"
+
+
+@pytest.mark.parametrize("size", [65, 224, (32, 96), [224, 224]])
+def test_asked_for_large_pictures_a_recipe_leaves_its_model(size) -> None:
+    for recipe in set(RECIPES) - {"quick"}:
+        assert configured("folder", recipe=recipe, img_size=size).model == "cct_7_7x2"
+        assert configured("folder", recipe=recipe, img_size=64).model == RECIPES[recipe].get(
+            "model", "cct_6_3x1"
+        )
+    assert configured("folder", recipe="quick", img_size=size).model == "cct_2_3x3"
+    assert configured("folder", img_size=size).model == "cct_2_3x3"
+
+
+def test_a_low_rate_brings_the_others_down() -> None:
+    check(configured("cifar10", lr=5e-6), lr=5e-6, min_lr=5e-6, warmup_lr=1e-6)
+    check(configured("cifar10", lr=5e-7), lr=5e-7, min_lr=5e-7, warmup_lr=5e-7)
+    check(configured("cifar10", lr=5e-5), lr=5e-5, min_lr=1e-5, warmup_lr=1e-6)
+    with pytest.raises(UsageError, match=r"min_lr must be at most lr \(5e-06\), got 1e-05"):
+        configured("cifar10", lr=5e-6, min_lr=1e-5)

@@ -17,6 +17,7 @@ from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.run import RunFolder
 from compact_vit.train.state import build_state
+from compact_vit.train.step import train_step
 
 CPU = torch.device("cpu")
 STILL = {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0}
@@ -130,11 +131,12 @@ def test_averaged_weights_are_the_hand_computed_ones(tiny, tmp_path, monkeypatch
         update(ema, model, decay)
 
     monkeypatch.setattr(step, "_follow", watched)
-    result = train(tiny(ema=0.7, lr=1e-2), output=tmp_path / "run", quiet=True)
+    result = train(tiny(ema=0.3, lr=1e-2), output=tmp_path / "run", quiet=True)
     assert len(steps) == 6
     average = steps[0]
-    for weights in steps[1:]:
-        average = [0.7 * a + 0.3 * w for a, w in zip(average, weights, strict=True)]
+    for taken, weights in enumerate(steps[1:], 1):
+        kept = min(0.3, (1 + taken) / (10 + taken))  # the decay rises to its value
+        average = [kept * a + (1 - kept) * w for a, w in zip(average, weights, strict=True)]
     for model in (result.model, load_model(tmp_path / "run", "last").model):
         for got, wanted in zip(model.parameters(), average, strict=True):
             assert torch.allclose(got.double(), wanted, atol=1e-6)
@@ -259,6 +261,25 @@ def test_a_long_forecast_leaves_the_draws_alone(everything, tmp_path, monkeypatc
     assert "will take about" in capsys.readouterr().err
     weights = quiet.model.state_dict()
     assert all(torch.equal(v, weights[k]) for k, v in told.model.state_dict().items())
+
+
+@pytest.mark.parametrize("values", [{"batch_size": 1}, {"batch_size": 6, "accumulation": 6}])
+@pytest.mark.parametrize("model", ["cct2_2_3x2", "mlp"])
+def test_a_picture_alone_cannot_be_normalised(tiny, tmp_path, model, values) -> None:
+    """Where a channel has one value, a batch norm has nothing to normalise by."""
+    options = {"batch_norm": True} if model == "mlp" else {}
+    config = tiny(model=model, model_options=options, img_size=4, epochs=1, **values)
+    with pytest.raises(UsageError, match=r"^batch_size must be at least 2, and accumulation at"):
+        train(config, output=tmp_path / "run", quiet=True)
+
+
+def test_parts_are_as_large_as_each_other(tiny, monkeypatch) -> None:
+    config = tiny(model="cvt_2_8", batch_size=10, accumulation=4, epochs=1)
+    state = build_state(config, load_splits(config), CPU)
+    seen = []
+    state.module.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    train_step(state, config, state.module, torch.rand(10, 3, 16, 16), torch.arange(10) % 3)
+    assert seen == [3, 3, 2, 2]
 
 
 def test_nothing_is_written_for_what_cannot_run(tiny, tmp_path) -> None:

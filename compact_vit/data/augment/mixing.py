@@ -100,6 +100,10 @@ def draw_beta(generator: torch.Generator, alpha: float, batch: int) -> Tensor:
     X / (X + Y) of two Gamma(alpha), where X = Gamma(alpha + 1) * U^(1/alpha); in logarithms, so
     that a small alpha does not underflow.
     """
+    if generator.device.type == "mps":  # torch has no gamma there before 2.15
+        seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
+        drawn = draw_beta(torch.Generator().manual_seed(int(seed)), alpha, batch)
+        return drawn.to(generator.device)
     dtype = precise(generator.device)
     shape = torch.full((2, batch), alpha + 1, device=generator.device, dtype=dtype)
     uniform = 1 - torch.rand((2, batch), generator=generator, device=generator.device, dtype=dtype)
