@@ -1,4 +1,4 @@
-"""Files that are whole at every moment, and still there after a power cut."""
+"""Files that are whole at every moment, still there after a power cut, and one process's alone."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+def lock(handle: int) -> bool:
+    """Lock the file or folder that is open as ``handle``; False if another process has locked it.
+
+    The lock ends with the last process that has it open, however that ends. Where there are no
+    locks, as on Windows, nobody is kept out.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # a system, or a file system, without locks
+        pass
+    return True
 
 
 @contextlib.contextmanager

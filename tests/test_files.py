@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from compact_vit import files
-from compact_vit.files import append_line, write_whole
+from compact_vit.files import append_line, lock, write_whole
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -176,3 +178,31 @@ def test_a_line_is_added_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
                 append_line(path, "twenty-one")
         assert caught.value.filename == str(path)
         assert path.read_bytes() == b"one\ntwenty\n"
+
+
+def test_a_lock_ends_with_the_last_process_that_holds_it(tmp_path) -> None:
+    pytest.importorskip("fcntl")
+    ours, others = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    assert lock(ours)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(ours,)
+    )
+    os.close(ours)
+    assert not lock(others)
+    child.kill()
+    child.communicate()
+    assert lock(others)
+    os.close(others)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP])
+def test_without_locks_nobody_is_kept_out(tmp_path, monkeypatch, number) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    with open(tmp_path / "a", "w") as file, open(tmp_path / "a") as other:
+        assert lock(file.fileno())
+        assert not lock(other.fileno())
+        refused(monkeypatch, fcntl, "flock", OSError(number, os.strerror(number)))
+        assert lock(other.fileno())
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        assert lock(other.fileno())

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 #: a picture that declares more pixels, half a GiB of them, is taken for a decompression bomb
 MOST_PIXELS = 1 << 27
+#: the tag of a TIFF that tells the bits of a value
+_BITS_PER_SAMPLE = 258
 #: bad pictures that an error names
 _NAMED = 3
 
@@ -70,8 +72,8 @@ def read_picture(path: str, height: int, width: int) -> Array:
     """The picture in ``path`` as ``uint8 [H,W,3]``, upright, scaled to cover and cropped.
 
     The file's content tells its kind, not its name. Pixels become 8-bit RGB: what is transparent
-    lies on white, as on a page; CMYK by complements, without colour profiles; of 16 bits the
-    upper 8; of an animation the first picture. ``UsageError`` for anything else.
+    lies on white, as on a page; CMYK by complements, without colour profiles; of 12 and 16 bits
+    the upper 8; of an animation the first picture. ``UsageError`` for anything else.
     """
     try:
         with without_remarks():
@@ -161,13 +163,16 @@ def _eight_bits(image: Image) -> Image:
     """``image`` as L or RGB, or LA or RGBA if some of it is transparent: 8 bits a channel."""
     from PIL import Image as Images
 
-    if image.mode.startswith("I"):  # 16 bits: a plain conversion would cut at 255
+    if image.mode.startswith("I"):  # more than 8 bits: a plain conversion would cut at 255
         values = np.asarray(image)
+        told = f"its values go from {values.min()} to {values.max()}"
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f"its values go from {values.min()} to {values.max()}, wanted 8 or 16 bits"
-            )
-        image = Images.fromarray((values >> 8).astype(np.uint8))
+            raise ValueError(f"{told}, wanted 8 or 16 bits")
+        # PNG and PPM come as 16 bits; a TIFF tells how many they are, and they may be 32 or signed
+        if image.format == "TIFF" and image.mode == "I" and values.max() < 256:
+            raise ValueError(f"{told}, which may be of 8 bits or of 16: save it with 8 bits")
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        image = Images.fromarray((values >> (min(bits, 16) - 8)).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers, wanted 8 or 16 bits")
     if "transparency" in image.info or image.mode == "PA":

@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import logging
+import math
 import os
-import re
+import shutil
 import sys
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,8 +25,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from .decoding import BadPicturesError, Decoder, decode_into, usable_cores, without_remarks
+from .kept import OURS, keep, kept, mapped, reserve
 from .pictures import channel_sums, statistics
+from .prefetch import machine_memory
 
 if TYPE_CHECKING:
     from .decoding import Array
@@ -35,17 +37,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: part of every key: raise it when the same files would pack into other bytes
-_FORMAT = 2
+_FORMAT = 3
 #: pictures decoded at a time by one worker
 _CHUNK = 32
 #: pictures from which on it pays to start processes
 _MANY = 1000
-#: bytes of a kept pack that its checksum covers, so that opening a huge one stays quick
-_CHECKED = 1 << 30
-#: what reading damaged notes raises
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-#: the names of packs, of their notes, and of what was left of either by a process that was killed
-_OURS = re.compile(r"[0-9a-f]{32}\.(npy|json|\d+\.tmp|\d+\.json\.tmp)")
+#: bytes that no new pack takes without a word
+_LARGE = 1 << 30
 
 
 class PictureFile(NamedTuple):
@@ -86,7 +84,7 @@ def clear_cache() -> int:
     """
     freed = 0
     for path in list(cache_dir().glob("*")):
-        if _OURS.fullmatch(path.name):
+        if OURS.fullmatch(path.name):
             with contextlib.suppress(OSError):  # somebody else was faster
                 size = path.stat().st_size
                 path.unlink()
@@ -111,38 +109,80 @@ def pack(
     one does, the new pack takes the place of the last one of the same ``source`` (what ``files``
     are all of, as a folder's path) and ``size``; of others, ``clear_cache()`` rids. A kept pack
     that is damaged is made anew, and knows what it leaves out. Where none can be kept, a line of
-    warning says so, and the pictures take their N x 3 x H x W bytes of memory. After an error, as
-    after an interruption, nothing is kept.
+    warning says so, and the pictures take their N x 3 x H x W bytes of memory; ``UsageError`` where
+    that is more than half of it. After an error, as after an interruption, nothing is kept.
     """
     marks = "\n".join([f"{_FORMAT} {size}", *(file.mark for file in files)])
     key = hashlib.sha256(os.fsencode(marks)).hexdigest()[:32]
     store = cache_dir() / f"{key}.npy"
-    if kept := _kept(store):
-        return _accepted(kept, files, skip)
+    if found := kept(store):
+        _check(found[1]["bad"], files, skip)
+        return _packed(*found)
     shape = (len(files), 3, *size)
+    if math.prod(shape) > _LARGE:
+        taken = _gigabytes(math.prod(shape))
+        _log.warning("the decoded pictures of %s take %s in %s", title, taken, store.parent)
     scratch = store.with_suffix(f".{os.getpid()}.tmp")
     try:
-        array = _reserve(scratch, shape)
+        reserve(scratch, shape)
     except OSError as error:
-        _warn(store.parent, error.strerror)
-        return _accepted(_decode(files, np.zeros(shape, np.uint8), title, None), files, skip)
+        return _in_memory(files, shape, title, skip, error)
     try:
-        packed = _accepted(_decode(files, array, title, scratch), files, skip)
-        array.flush()
-        facts = {"source": source, "size": size, "mean": packed.mean, "std": packed.std}
-        if _keep(scratch, store, facts | {"bad": list(packed.bad.items())}) and source is not None:
-            _delete_replaced(store, source, size)
+        facts = {"source": source, "size": size} | _decode_to(scratch, files, title)
+        _check(facts["bad"], files, skip)
+        try:
+            keep(scratch, store, facts)
+        except OSError as error:
+            _warn(store.parent, error.strerror)
+        return _packed(*(kept(store) or (mapped(scratch), facts)))
+    except FileNotFoundError as error:  # the cache was cleared meanwhile
+        return _in_memory(files, shape, title, skip, error)
     finally:
-        scratch.unlink(missing_ok=True)
-    return _kept(store) or packed
+        with contextlib.suppress(OSError):  # mapped still, on Windows: left to clear_cache
+            scratch.unlink(missing_ok=True)
 
 
-def _accepted(packed: Packed, files: Sequence[PictureFile], skip: bool) -> Packed:
-    """``packed``, if what is bad of ``files`` may be skipped and leaves something."""
-    if packed.bad and not (skip and len(packed.bad) < len(files)):
-        found = [(files[row].path, reason) for row, reason in packed.bad.items()]
-        raise BadPicturesError(found, len(files))
-    return packed
+def _in_memory(
+    files: Sequence[PictureFile],
+    shape: tuple[int, ...],
+    title: str,
+    skip: bool,
+    error: OSError,
+) -> Packed:
+    """What ``pack`` gives where ``error`` keeps it from the disk."""
+    folder, needed, memory = cache_dir(), math.prod(shape), machine_memory()
+    if memory is not None and needed > memory // 2:
+        there = next(path for path in (folder, *folder.parents) if path.is_dir())
+        raise UsageError(
+            f"the decoded pictures of {title} take {_gigabytes(needed)}, which neither {folder} "
+            f"can keep ({error.strerror}; {_gigabytes(shutil.disk_usage(there).free)} are free) "
+            f"nor half of {_gigabytes(memory)} of memory: free disk, set COMPACT_VIT_CACHE to a "
+            "folder with room, or choose a smaller --img-size"
+        ) from None
+    _warn(folder, error.strerror)
+    array = np.zeros(shape, np.uint8)
+    facts = _decode(files, array, title, None)
+    _check(facts["bad"], files, skip)
+    return _packed(array, facts)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _check(bad: Sequence[tuple[int, str]], files: Sequence[PictureFile], skip: bool) -> None:
+    """Refuse what is ``bad`` of ``files``, unless it may be skipped and that leaves something."""
+    if bad and not (skip and len(bad) < len(files)):
+        raise BadPicturesError([(files[row].path, reason) for row, reason in bad], len(files))
+
+
+def _packed(array: Array, facts: Mapping[str, Any]) -> Packed:
+    """``array`` [N,3,H,W] without the bad pictures, which lie behind the others."""
+    bad = dict(facts["bad"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        images = torch.from_numpy(array)[: len(array) - len(bad)]
+    return Packed(images, tuple(facts["mean"]), tuple(facts["std"]), bad)
 
 
 @functools.cache  # the parts of a data set share one warning
@@ -150,84 +190,23 @@ def _warn(folder: Path, reason: str) -> None:
     _log.warning("warning: decoded pictures cannot be kept in %s: %s", folder, reason)
 
 
-# --- the file a pack is kept in: NAME.npy, and NAME.json with its statistics and checksum
-
-
-def _kept(store: Path) -> Packed | None:
-    """The pack in ``store`` if it is there and whole."""
-    try:
-        facts = json.loads(store.with_suffix(".json").read_text())
-        if facts.pop("crc32") != _checksum(store, facts):
-            return None
-        mean, std = tuple(map(float, facts["mean"])), tuple(map(float, facts["std"]))
-        bad = {int(row): str(reason) for row, reason in facts["bad"]}
-        array = np.load(store, mmap_mode="r", allow_pickle=False)
-    except _DAMAGE:
-        return None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return Packed(torch.from_numpy(array)[: len(array) - len(bad)], mean, std, bad)
-
-
-def _reserve(scratch: Path, shape: tuple[int, ...]) -> Any:
-    """A new array in the file ``scratch``, its room on the disk taken for certain."""
-    scratch.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        array = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk would otherwise kill the process later
-            with scratch.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, scratch.stat().st_size)
-        return array
-    except OSError:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise
-
-
-def _keep(scratch: Path, store: Path, facts: dict[str, Any]) -> bool:
-    """Give ``scratch`` and its ``facts`` their final names, each at one stroke, if it can be."""
-    notes = scratch.with_suffix(".json.tmp")
-    try:
-        notes.write_text(json.dumps(facts | {"crc32": _checksum(scratch, facts)}))
-        os.replace(notes, store.with_suffix(".json"))
-        os.replace(scratch, store)
-    except OSError as error:  # the disk filled up after all, or the cache was cleared meanwhile
-        _warn(store.parent, error.strerror)
-        return False
-    finally:
-        notes.unlink(missing_ok=True)
-    return True
-
-
-def _delete_replaced(store: Path, source: str, size: tuple[int, int]) -> None:
-    """Delete the packs beside ``store`` that were made of an earlier state of ``source``."""
-    for notes in store.parent.glob("*.json"):
-        if notes.stem == store.stem or not _OURS.fullmatch(notes.name):
-            continue
-        with contextlib.suppress(*_DAMAGE):  # or gone already
-            facts = json.loads(notes.read_text())
-            if (facts.get("source"), facts.get("size")) == (source, list(size)):
-                notes.with_suffix(".npy").unlink(missing_ok=True)
-                notes.unlink()
-
-
-def _checksum(path: Path, facts: dict[str, Any]) -> int:
-    """Of what is in ``path``, and of what its notes say."""
-    crc = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
-    with path.open("rb") as file:
-        for _ in range(_CHECKED >> 20):
-            block = file.read(1 << 20)
-            if not block:
-                break
-            crc = zlib.crc32(block, crc)
-    return crc
-
-
 # --- decoding
 
 
-def _decode(files: Sequence[PictureFile], array: Array, title: str, store: Path | None) -> Packed:
+def _decode_to(scratch: Path, files: Sequence[PictureFile], title: str) -> dict[str, Any]:
+    """``_decode`` into the array in the file ``scratch``, which is then free to be moved."""
+    array = mapped(scratch, "r+")
+    facts = _decode(files, array, title, scratch)
+    array.flush()
+    return facts
+
+
+def _decode(
+    files: Sequence[PictureFile], array: Array, title: str, store: Path | None
+) -> dict[str, Any]:
     """Fill ``array`` [N,3,H,W], all zeros, with the pictures of ``files``, the bad ones left out.
+
+    The answer is the ``mean`` and ``std`` of those, and which are ``bad``, and why.
 
     Many pictures are decoded by processes, which write into ``store``, the file that ``array``
     lies in. They only write rows and whole numbers are summed: the pack does not depend on how
@@ -270,15 +249,14 @@ def _decode(files: Sequence[PictureFile], array: Array, title: str, store: Path 
             total += sums
             bad.update(found)
             bar.update(done)
-    good = _close_gaps(array, bad)
-    mean, std = statistics(total, (len(good) or 1) * array[0, 0].size)
-    return Packed(good, mean, std, bad)
+    _close_gaps(array, bad)
+    mean, std = statistics(total, (len(array) - len(bad) or 1) * array[0, 0].size)
+    return {"mean": mean, "std": std, "bad": list(bad.items())}
 
 
-def _close_gaps(array: Array, bad: Mapping[int, str]) -> Tensor:
-    """Move the rows of ``array`` [N,...] up over the ``bad`` ones; those that then count."""
+def _close_gaps(array: Array, bad: Mapping[int, str]) -> None:
+    """Move the rows of ``array`` [N,...] up over the ``bad`` ones."""
     if bad:
         good = (row for row in range(min(bad), len(array)) if row not in bad)
         for target, row in enumerate(good, min(bad)):
             array[target] = array[row]
-    return torch.from_numpy(array[: len(array) - len(bad)])

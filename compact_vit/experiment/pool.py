@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import Stopped, UsageError
-from ..files import check_is_folder
+from ..files import check_is_folder, lock
 from ..train.interrupt import Stopper
 
 #: The module that runs one run.
@@ -184,31 +184,19 @@ def _stop(children: list[_Child], on_end: Callable[[Ended], None]) -> None:
 def alone_in(folder: Path) -> Iterator[int | None]:
     """Within, no other experiment works in ``folder``, by a lock that runs of this one hold too.
 
-    Gives the lock's number to pass on; None where there are no locks. Runs of an experiment that
-    was killed are waited for, then ``UsageError``.
+    Gives the lock's number to pass on; None where no process inherits one. Runs of an experiment
+    that was killed are waited for, then ``UsageError``.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield None
-        return
     with open(folder / ".lock", "ab") as file:
         tried, told = time.monotonic(), False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - tried > _PATIENCE:
-                    raise UsageError(
-                        f"another experiment is at work in '{folder}': wait until it has ended, "
-                        "or choose another --output"
-                    ) from None
-                if not told:
-                    print(f"waiting for the runs at work in '{folder}' to leave", file=sys.stderr)
-                told = True
-                time.sleep(_LOOK)
-            except OSError:  # a file system without locks
-                yield None
-                return
-        yield file.fileno()
+        while not lock(file.fileno()):
+            if time.monotonic() - tried > _PATIENCE:
+                raise UsageError(
+                    f"another experiment is at work in '{folder}': wait until it has ended, "
+                    "or choose another --output"
+                )
+            if not told:
+                print(f"waiting for the runs at work in '{folder}' to leave", file=sys.stderr)
+            told = True
+            time.sleep(_LOOK)
+        yield file.fileno() if os.name == "posix" else None

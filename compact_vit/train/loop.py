@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +72,13 @@ def train(
     epoch once that is saved; what it raises ends the run. Under ``torchrun`` its processes train
     together, and only the first of them writes and speaks.
     """
-    with processes() as together, exactly(config.deterministic):
+    with processes() as together, exactly(config.deterministic), ExitStack() as held:
         if output is not None:
             together.share(lambda: check_output(Path(output)))
         run = _Run.build(config, together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config.init_from))
-        folder = together.share(lambda: RunFolder.create(output, with_whole_paths(config)))
+        created = RunFolder.create(output, with_whole_paths(config))
+        folder = together.share(lambda: held.enter_context(created))
         return run.go(folder, [], on_epoch)
 
 
@@ -91,10 +93,11 @@ def resume(
 
     If that is damaged, from the one before it; if there never was one, from the beginning. A run
     that has finished is returned as it is. Raises ``UsageError`` if there is nothing to go on
-    from, and ``Stopped`` as ``train`` does.
+    from, or another process trains in the folder, and ``Stopped`` as ``train`` does.
     """
-    with processes() as together:
+    with processes() as together, ExitStack() as held:
         folder, config = together.share(lambda: _open(run))
+        together.share(lambda: held.enter_context(folder.alone()))
         with exactly(config.deterministic):
             current = _Run.build(config, together, quiet, time_limit)
             saved = together.share(folder.newest)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.augment import Normalize
 from ..errors import UsageError, unknown
-from ..files import append_line, check_is_folder, write_whole
+from ..files import append_line, check_is_folder, lock, write_whole
 from ..models.compact import CompactTransformer
 from ..models.preprocessing import pretrained_cfg
 from ..models.shipped import weights_at
@@ -47,22 +49,42 @@ class RunFolder:
         return self.path / "best.pt"
 
     @classmethod
-    def create(cls, output: str | os.PathLike[str] | None, config: TrainConfig) -> RunFolder:
-        """The empty folder ``output``, or a new one under ``runs/``, with ``config.json`` in it."""
+    @contextlib.contextmanager
+    def create(
+        cls, output: str | os.PathLike[str] | None, config: TrainConfig
+    ) -> Iterator[RunFolder]:
+        """The empty folder ``output``, or a new one under ``runs/``, with ``config.json`` in it.
+
+        Within, it is held as by ``alone``.
+        """
         if output is None:
-            stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-            wanted = Path("runs") / f"{config.dataset}-{config.model.replace('/', '-')}-{stamp}"
-            path, copies = wanted, 1
-            while path.exists():
-                copies += 1
-                path = wanted.with_name(f"{wanted.name}-{copies}")
+            path = _new_folder(config)
         else:
             path = Path(output)
-            check_output(path)
-        path.mkdir(parents=True, exist_ok=True)
+            check_is_folder(path)
+            path.mkdir(parents=True, exist_ok=True)
         folder = cls(path)
-        folder.write_json("config.json", config.to_dict())
-        return folder
+        with folder.alone():
+            check_output(path)
+            folder.write_json("config.json", config.to_dict())
+            yield folder
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within, nobody else trains in the folder; ``UsageError`` if somebody does already.
+
+        The folder itself is locked: that leaves nothing in it, and it may be read-only.
+        """
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # Windows opens no folders
+                handle = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                if not lock(handle):
+                    raise UsageError(
+                        f"'{self.path}' is being trained by another process: wait for it, or "
+                        "choose another output"
+                    )
+            yield
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -161,6 +183,22 @@ class RunFolder:
         if path.read_bytes() != text:  # a finished run may lie where nothing can be written
             write_whole(path, text)
         return rows
+
+
+def _new_folder(config: TrainConfig) -> Path:
+    """A folder under ``runs/`` that nobody else was given, named after the run and the time."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    wanted = Path("runs") / f"{config.dataset}-{config.model.replace('/', '-')}-{stamp}"
+    check_is_folder(wanted.parent)
+    path, copies = wanted, 1
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            copies += 1
+            path = wanted.with_name(f"{wanted.name}-{copies}")
+        else:
+            return path
 
 
 def _way_out(name: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from compact_vit.data import decoding
 from compact_vit.data.decoding import FORMATS, read_picture
+from compact_vit.errors import UsageError
 
 H, W = 6, 9
 RANDOM = np.random.default_rng(0)
@@ -57,6 +58,22 @@ def png(values: np.ndarray, kind: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def tiff(values: np.ndarray, bits: int, signed: bool = False) -> bytes:
+    """A TIFF of grey ``values`` [H,W] as whole numbers of ``bits``, which PIL does not choose."""
+    height, width = values.shape
+    if bits == 12:  # two in three bytes, a row a whole number of them
+        bit = values[..., None] >> np.arange(11, -1, -1) & 1  # [H,W] -> [H,W,12]
+        data = np.packbits(bit.reshape(height, -1), axis=1).tobytes()
+    else:
+        data = values.astype(f"<{'ui'[signed]}{bits // 8}").tobytes()
+    data += bytes(len(data) % 2)
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    tags |= {279: len(data), 339: 1 + signed}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(data))
+    return head + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 # --- modes
 
 
@@ -88,6 +105,44 @@ def test_sixteen_bits_of_colour_and_transparency(tmp_path, channels, kind):
     if channels in (2, 4):
         wanted = on_white(wanted, values[..., -1:] // 256)
     assert np.abs(read(tmp_path / "deep.png") - wanted).max() <= 1
+
+
+def test_twelve_bits_keep_their_upper_eight(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(DEEP >> 4, 12))
+    assert np.array_equal(read(tmp_path / "x.tif"), three(DEEP >> 8))
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(32, False), (32, True), (16, True)])
+def test_numbers_that_may_be_of_eight_bits_or_of_sixteen(tmp_path, bits, signed):
+    """By sixteen they would all be black."""
+    for values in (GREY % 249, GREY * 0):
+        (tmp_path / "x.tif").write_bytes(tiff(values, bits, signed))
+        with pytest.raises(UsageError) as caught:
+            read(tmp_path / "x.tif")
+        assert str(caught.value) == (
+            f"cannot read the picture {tmp_path / 'x.tif'}: its values go from {values.min()} to "
+            f"{values.max()}, which may be of 8 bits or of 16: save it with 8 bits"
+        )
+    deep = DEEP // 2
+    (tmp_path / "x.tif").write_bytes(tiff(deep, bits, signed))
+    assert np.array_equal(read(tmp_path / "x.tif"), three(deep >> 8))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_sixteen_bits_of_black(tmp_path, value):
+    """Their file says how many they are, also in versions of PIL that make them 32."""
+    dark = np.full((H, W), value, np.uint16)
+    (tmp_path / "x.png").write_bytes(png(dark[..., None], 0))
+    (tmp_path / "x.tif").write_bytes(tiff(dark, 16))
+    (tmp_path / "x.pgm").write_bytes(b"P5 %d %d 65535\n" % (W, H) + dark.astype(">u2").tobytes())
+    for path in tmp_path.iterdir():
+        assert not read(path).any()
+    with Image.open(tmp_path / "x.png") as image:
+        image.load()
+        older = Image.fromarray(np.asarray(image).astype(np.int32))
+        older.format = image.format
+    assert older.mode == "I"
+    assert not np.asarray(decoding._eight_bits(older)).any()
 
 
 def test_ten_bits_fill_the_scale(tmp_path):

@@ -21,6 +21,7 @@ from compact_vit.evaluate import evaluate_run
 from compact_vit.train import resume, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.distributed import ALONE, Processes, processes
+from compact_vit.train.run import RunFolder
 
 #: no draw: what one process computes, two must
 STILL = {
@@ -228,6 +229,14 @@ def test_what_cannot_run_is_said_once(picture_folder, tmp_path) -> None:
     assert ends[1].stderr == ""
     assert [end.stdout for end in ends] == ["", ""]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_at_work_is_left_alone_by_all(tiny, tmp_path) -> None:
+    with RunFolder.create(tmp_path / "run", tiny()):
+        ends = command(["--resume", str(tmp_path / "run")], 2)
+    assert [end.returncode for end in ends] == [2, 2]
+    assert "is being trained by another process" in ends[0].stderr
+    assert [end.stderr.count("\n") for end in ends] == [1, 0]
 
 
 def test_torchrun(picture_folder, tmp_path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import torch
 
 from compact_vit.errors import UsageError
-from compact_vit.train import train
+from compact_vit.train import resume, train
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.run import RunFolder, check_output, load_model
 
@@ -17,7 +21,11 @@ from compact_vit.train.run import RunFolder, check_output, load_model
 def test_a_folder_of_its_own_under_runs(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(model="cvt_2_8")
-    folders = [RunFolder.create(None, config).path for _ in range(3)]
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as before another makes it
+    with ExitStack() as held:
+        folders = [held.enter_context(RunFolder.create(None, config)).path for _ in range(3)]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
     assert len(set(folders)) == 3
     for folder in folders:
         assert re.fullmatch(r"runs/digits-cvt_2_8-\d{8}-\d{6}(-\d)?", folder.as_posix())
@@ -27,10 +35,14 @@ def test_a_folder_of_its_own_under_runs(tmp_path, monkeypatch) -> None:
 def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path) -> None:
     config = TrainConfig()
     (tmp_path / "empty").mkdir()
-    RunFolder.create(tmp_path / "empty", config)
+    with RunFolder.create(tmp_path / "empty", config):
+        pass
     (tmp_path / "empty" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty"):
-        RunFolder.create(tmp_path / "empty", config)
+    with (
+        pytest.raises(UsageError, match="is not empty"),
+        RunFolder.create(tmp_path / "empty", config),
+    ):
+        pass
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "inside"):
         with pytest.raises(UsageError, match="is a file"):
@@ -126,3 +138,78 @@ def test_a_run_that_saved_nothing_may_be_written_over(tmp_path) -> None:
     (tmp_path / "run" / "last.pt").write_bytes(b"")
     with pytest.raises(UsageError, match="is not empty"):
         check_output(tmp_path / "run")
+
+
+# --- one process at a time
+
+
+def refused(act) -> None:
+    """That ``act`` finds the run at work."""
+    with pytest.raises(UsageError) as caught:
+        act()
+    said = r"'.*run' is being trained by another process: wait for it, or choose another output"
+    assert re.fullmatch(said, str(caught.value))
+
+
+def test_a_run_at_work_is_left_alone(tiny, tmp_path) -> None:
+    epochs = []
+
+    def resumed(row) -> None:
+        epochs.append(row["epoch"])
+        refused(lambda: resume(tmp_path / "run", quiet=True))
+
+    result = train(tiny(epochs=3), output=tmp_path / "run", quiet=True, on_epoch=resumed)
+    assert epochs == [1, 2, 3]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == result.history
+    assert resume(tmp_path / "run", quiet=True).summary == result.summary
+
+
+def test_a_run_that_goes_on_is_left_alone(tiny, tmp_path) -> None:
+    with RunFolder.create(tmp_path / "run", tiny()):
+        pass
+    again = []
+
+    def resumed(row) -> None:
+        refused(lambda: resume(tmp_path / "run", quiet=True))
+        again.append(row)
+
+    assert resume(tmp_path / "run", quiet=True, on_epoch=resumed).history == again
+
+
+def test_a_run_that_has_just_begun_is_left_alone(tiny, tmp_path) -> None:
+    """Its folder is as good as empty before the first checkpoint."""
+    with RunFolder.create(tmp_path / "run", tiny()) as folder:
+        refused(lambda: train(tiny(seed=1), output=tmp_path / "run", quiet=True))
+        assert folder.config() == tiny()
+        assert [path.name for path in folder.path.iterdir()] == ["config.json"]
+    train(tiny(seed=1), output=tmp_path / "run", quiet=True)
+
+
+def test_a_run_that_began_and_ended_meanwhile_is_left_alone(tiny, tmp_path, monkeypatch) -> None:
+    create = RunFolder.create
+
+    def late(output, config):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "last.pt").write_bytes(b"another's")
+        return create(output, config)
+
+    monkeypatch.setattr(RunFolder, "create", late)
+    with pytest.raises(UsageError, match="is not empty"):
+        train(tiny(), output=tmp_path / "run", quiet=True)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("without", ["fcntl", "folders that open", "locks on the file system"])
+def test_where_there_are_no_locks_nobody_is_refused(tmp_path, monkeypatch, without) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError
+
+    if without == "fcntl":
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    elif without == "folders that open":
+        monkeypatch.setattr(os, "open", fail)
+    else:
+        monkeypatch.setattr("fcntl.flock", fail)
+    with RunFolder(tmp_path).alone(), RunFolder(tmp_path).alone():
+        pass
