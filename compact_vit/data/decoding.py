@@ -22,18 +22,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
+from ..photographs import as_seen, on_white
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 #: what is read, told by a file's content; others of PIL's run programs (EPS) or know no mark (TGA)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 #: a picture that declares more pixels, half a GiB of them, is taken for a decompression bomb
 MOST_PIXELS = 1 << 27
-#: the tag of a TIFF that tells the bits of a value
-_BITS_PER_SAMPLE = 258
 #: bad pictures that an error names
 _NAMED = 3
 
@@ -133,19 +130,10 @@ def _decoded(path: str, height: int, width: int) -> Array:
         side = 2 * max(height, width)
         opened.draft(None, (side, side))  # large JPEGs decode at a half, quarter or eighth
         opened.load()
-        try:
-            ImageOps.exif_transpose(opened, in_place=True)
-        except MemoryError:
-            raise
-        except Exception:  # an orientation that cannot be read is none
-            pass
-        image = _eight_bits(opened)
+        image = as_seen(opened)
         if image.size != (width, height):  # colours are weighted by how opaque they are
             image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        if image.mode.endswith("A"):
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image.convert("RGBA"))
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return np.asarray(on_white(image).convert("RGB"))
 
 
 def _kind(path: str, mode: int) -> str:
@@ -157,27 +145,6 @@ def _kind(path: str, mode: int) -> str:
     around = os.path.realpath(os.path.dirname(path)) + os.sep
     circle = around.startswith(os.path.join(os.path.realpath(path), ""))
     return "a link to a folder around it" if circle else "a link to a folder"
-
-
-def _eight_bits(image: Image) -> Image:
-    """``image`` as L or RGB, or LA or RGBA if some of it is transparent: 8 bits a channel."""
-    from PIL import Image as Images
-
-    if image.mode.startswith("I"):  # more than 8 bits: a plain conversion would cut at 255
-        values = np.asarray(image)
-        told = f"its values go from {values.min()} to {values.max()}"
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"{told}, wanted 8 or 16 bits")
-        # PNG and PPM come as 16 bits; a TIFF tells how many they are, and they may be 32 or signed
-        if image.format == "TIFF" and image.mode == "I" and values.max() < 256:
-            raise ValueError(f"{told}, which may be of 8 bits or of 16: save it with 8 bits")
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-        image = Images.fromarray((values >> (min(bits, 16) - 8)).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("its values are floating-point numbers, wanted 8 or 16 bits")
-    if "transparency" in image.info or image.mode == "PA":
-        return image.convert("RGBA")
-    return image if image.mode in ("L", "LA", "RGB", "RGBA") else image.convert("RGB")
 
 
 def _reason(path: str, error: Exception) -> str:

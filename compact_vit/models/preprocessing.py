@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, unknown
+from ..photographs import as_seen, on_white
 from .config import ModelConfig
 
 #: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
@@ -60,9 +61,10 @@ def pretrained_cfg(
 class Preprocess:
     """A picture as the model takes it: normalised float32 ``[..., C, h, w]``.
 
-    Takes pictures of PIL, and tensors ``[..., C, H, W]`` of uint8 or of floats from 0 to 1. They
-    are scaled (antialiased) to cover ``size`` by ``1 / crop_pct`` and their centre is cropped;
-    gray and colour become each other where the model wants it. Raises ``UsageError`` for others.
+    Takes pictures of PIL, which are turned upright and laid on white, and tensors
+    ``[..., C, H, W]`` of uint8 or of floats from 0 to 1. They are scaled (antialiased) to cover
+    ``size`` by ``1 / crop_pct`` and their centre is cropped; gray and colour become each other
+    where the model wants it. Raises ``UsageError`` for others.
     """
 
     size: tuple[int, int]
@@ -123,11 +125,14 @@ class Preprocess:
         mode = {1: "L", 3: "RGB"}.get(len(self.mean))
         if mode is None:
             raise UsageError(f"give tensors to a model of {len(self.mean)} channels, not pictures")
-        image = picture.convert(mode)
+        try:
+            image = as_seen(picture)
+        except ValueError as error:
+            raise UsageError(f"the picture cannot be prepared: {error}") from None
         if image.size != size[::-1]:
             method = Image.Resampling[self.interpolation.upper()]
             image = ImageOps.fit(image, size[::-1], method)
-        return F.pil_to_tensor(image)
+        return F.pil_to_tensor(on_white(image).convert(mode))
 
     def _fit_tensor(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """The same of a tensor: ``[..., C, H, W] -> [..., C, *size]``."""

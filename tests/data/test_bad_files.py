@@ -220,8 +220,9 @@ def test_the_systems_trouble_is_no_bad_picture(tmp_path, monkeypatch, number):
 
 @pytest.mark.parametrize("step", ["PIL.ImageFile.ImageFile.load", "PIL.ImageOps.exif_transpose"])
 def test_a_picture_that_memory_does_not_suffice_for(tmp_path, monkeypatch, step):
-    path = str(tmp_path / "x.png")
-    Path(path).write_bytes(whole("PNG"))
+    path, turned = str(tmp_path / "x.png"), Image.Exif()
+    turned[0x0112] = 6
+    Path(path).write_bytes(whole("PNG", exif=turned))
 
     def fails(*_: object, **__: object) -> None:
         raise MemoryError

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from compact_vit.data import decoding
 from compact_vit.data.decoding import FORMATS, read_picture
 from compact_vit.errors import UsageError
+from compact_vit.photographs import as_seen
 
 H, W = 6, 9
 RANDOM = np.random.default_rng(0)
@@ -142,7 +143,7 @@ def test_sixteen_bits_of_black(tmp_path, value):
         older = Image.fromarray(np.asarray(image).astype(np.int32))
         older.format = image.format
     assert older.mode == "I"
-    assert not np.asarray(decoding._eight_bits(older)).any()
+    assert not np.asarray(as_seen(older)).any()
 
 
 def test_ten_bits_fill_the_scale(tmp_path):

@@ -57,6 +57,31 @@ def test_pictures_as_training_on_a_folder_reads_them(shape, size, tmp_path) -> N
     assert (prepared(whole) - expected).abs().mean() < 0.15
 
 
+@pytest.mark.parametrize("kind", ["turned", "sixteen bits", "turned sixteen bits", "transparent"])
+def test_photographs_as_training_reads_them(kind, tmp_path) -> None:
+    """Upright, of their upper eight bits, on white."""
+    image, exif = picture(48, 40), Image.Exif()
+    if "turned" in kind:
+        exif[274] = 6
+    if "sixteen" in kind:
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 8)
+    if kind == "transparent":
+        image.putalpha(picture(48, 40, "L").rotate(180))
+    path = tmp_path / ("a.tif" if "sixteen" in kind else "a.png")
+    image.save(path, exif=exif)
+    pixels = torch.from_numpy(read_picture(str(path), 32, 32).copy()).permute(2, 0, 1)
+    with Image.open(path) as opened:
+        got = Preprocess((32, 32), MEAN, STD)(opened)
+        assert opened.size == (48, 40)  # the caller's is left alone
+    torch.testing.assert_close(got, F.normalize(pixels / 255, MEAN, STD), atol=LEVEL, rtol=0)
+
+
+def test_what_no_eight_bits_can_be_made_of() -> None:
+    floating = Image.fromarray(np.zeros((32, 32), np.float32))
+    with pytest.raises(UsageError, match="cannot be prepared: its values are floating-point"):
+        Preprocess((32, 32), MEAN, STD)(floating)
+
+
 def test_a_crop_of_timms() -> None:
     timm_data = pytest.importorskip("timm.data")
     image = picture(80, 80)
