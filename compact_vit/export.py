@@ -143,6 +143,9 @@ def command_of(config: TrainConfig) -> str:
             words += [flag, "PICTURES"]
         elif name in ("init_from", "teacher") and not is_name(name, value):
             words += [flag, "RUN"]
+        elif name == "cpu_attention_dropout":
+            if value != ("--attention-dropout" in words):  # which, asked for, asks for this too
+                words += _words(flag, value)
         elif name in named or value != getattr(plain, name):
             words += _words(flag, value)
     return shlex.join(words)

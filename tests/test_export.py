@@ -124,6 +124,11 @@ def test_no_path_of_this_machine_is_told(picture_folder, tmp_path) -> None:
         {"model": "mlp_naive", "model_options": {"widths": (5, 6), "batch_norm": True}},
         {"attention_dropout": 0.1, "decay_epochs": (2, 3), "schedule": "multistep"},
         {"dataset": "cifar10", "download": False, "compile": "on", "seed": 7, "ema": 0.99},
+        {"dataset": "cifar10", "objective": "mae"},
+        {"dataset": "cifar10", "objective": "mae", "attention_dropout": 0.0},
+        {"dataset": "cifar10", "attention_dropout": 0.1},  # as the recipe has it
+        {"dataset": "cifar10", "cpu_attention_dropout": True},
+        {"lr": 5e-6},
     ],
 )
 def test_the_command_is_that_configuration(options) -> None:
