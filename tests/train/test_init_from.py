@@ -185,6 +185,18 @@ def test_weights_for_other_classes_pixels_and_channels(weights, tmp_path, tiny) 
     )
 
 
+def test_weights_without_a_classifier(weights, tiny, tmp_path) -> None:
+    weights.reset_classifier(0)
+    weights.save_pretrained(tmp_path / "headless")
+    config = tiny()
+    started = build_state(config, load_splits(config), torch.device("cpu"))
+    head = started.model.head.weight.clone()
+    start_from(started, "headless")
+    assert started.choices.notes[-1].endswith("a head, which they have not")
+    assert torch.equal(started.model.head.weight, head)
+    assert torch.equal(started.model.norm.bias, weights.norm.bias)
+
+
 def test_weights_that_are_refused(weights, tiny, tmp_path) -> None:
     def refused(said: str, given: str = "folder", **values) -> None:
         with pytest.raises(UsageError, match=said) as caught:
