@@ -30,7 +30,7 @@ from .reference import load_reference_state_dict
 from .shipped import CARD, WEIGHTS
 
 #: What makes another model of a compact transformer, and does not show in its weights' shapes.
-UNSEEN = ("num_heads", "residual")
+_UNSEEN = ("num_heads", "residual")
 
 #: A model on the hub.
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -163,7 +163,7 @@ def build_pretrained(stored: Stored, **options: Any) -> CompactTransformer:
 
 def check_unseen(config: ModelConfig, trained: ModelConfig) -> None:
     """Refuse to give a model of ``config`` weights that would fit and mean something else."""
-    for field in UNSEEN:
+    for field in _UNSEEN:
         ours, theirs = getattr(config, field), getattr(trained, field)
         if ours != theirs:
             raise UsageError(f"{field} must be {theirs!r} with these weights, got {ours!r}")

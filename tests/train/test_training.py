@@ -273,6 +273,15 @@ def test_a_picture_alone_cannot_be_normalised(tiny, tmp_path, model, values) -> 
         train(config, output=tmp_path / "run", quiet=True)
 
 
+def test_what_epochs_leave_out_is_said(tiny) -> None:
+    """An epoch has whole batches: of 36 pictures 25 leave out 11, 12 none, and 35 no tenth."""
+    for batch_size, said in ((25, True), (12, False), (35, False)):
+        config = tiny(batch_size=batch_size)
+        notes = " ".join(build_state(config, load_splits(config), CPU).choices.notes)
+        assert ("leaves out another 11 of the 36 training pictures" in notes) == said
+        assert ("leaves out" in notes) == said
+
+
 def test_parts_are_as_large_as_each_other(tiny, monkeypatch) -> None:
     config = tiny(model="cvt_2_8", batch_size=10, accumulation=4, epochs=1)
     state = build_state(config, load_splits(config), CPU)
