@@ -29,7 +29,7 @@ from .objective import Evaluated, Rebuilt
 from .page import write_page
 from .progress import Progress
 from .run import RunFolder, check_output
-from .save import save_run, take_up
+from .save import save_best, save_run, take_up
 from .start import start_from
 from .state import TrainState, build_state, compiled_forward
 from .summary import summarize_run, write_curves, write_rebuilt
@@ -100,13 +100,12 @@ def resume(
         together.share(lambda: held.enter_context(folder.alone()))
         with exactly(config.deterministic):
             current = _Run.build(config, together, quiet, time_limit)
-            saved = together.share(folder.newest)
+            state, saved = current.state, together.share(folder.newest)
             if saved is None:
-                together.agree(lambda: start_from(current.state, config.init_from))
+                together.agree(lambda: start_from(state, config.init_from))
             else:
-                together.agree(lambda: take_up(current.state, current.splits, folder, *saved))
-            epochs = 0 if saved is None else int(saved[1]["epoch"])
-            history = together.share(lambda: folder.keep_metrics(epochs, current.state.answers))
+                together.agree(lambda: take_up(state, current.splits, folder, *saved))
+            history = together.share(lambda: folder.keep_metrics(state.epoch, state.answers))
             return current.go(folder, history, on_epoch)
 
 
@@ -265,7 +264,7 @@ class _Run:
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
         start = time.perf_counter()
-        save_run(folder, self.config, self.state, self.splits, row)
+        save_run(folder, self.state, self.splits, row)
         self.stopper.saved(time.perf_counter() - start)
 
     def _finish(
@@ -277,6 +276,8 @@ class _Run:
     ) -> TrainResult:
         """Test the last epoch's weights, and the best's if they were picked; write the summary."""
         state, splits = self.state, self.splits
+        if state.best is None:  # without a validation split or answers the last is the best
+            save_best(folder, state, splits)
         pictures = splits.test if self.config.report_on == "test" else self.watched[1]
         if last is None or pictures is not self.watched[1]:
             last = self._evaluate(pictures)

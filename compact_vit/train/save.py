@@ -10,31 +10,38 @@ import torch
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .checkpoint import save_checkpoint, unfit
-from .config import TrainConfig
-from .ending import ended
 from .run import RunFolder
 from .state import TrainState
 
 
 def save_run(
-    folder: RunFolder,
-    config: TrainConfig,
-    state: TrainState,
-    splits: DataSplits,
-    row: dict[str, Any] | None,
+    folder: RunFolder, state: TrainState, splits: DataSplits, row: dict[str, Any] | None
 ) -> None:
     """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on the validation split.
 
-    Without a row an epoch is under way. Without a validation split, or without answers, the best
-    is the last epoch: there is nothing to pick on. Of several processes only the first writes.
+    Without a row an epoch is under way. Of several processes only the first writes. ``best.pt`` is
+    the later, as ``take_up`` can write it again from the other.
     """
     accuracy = None if row is None else row.get("val_accuracy")
     picked = accuracy is not None and (state.best is None or accuracy > state.best["val_accuracy"])
     if picked:
         state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
-    if not state.processes.first:
-        return
-    content = {
+    if state.processes.first:
+        content = _content(state, splits) | {"training": state.state_dict()}
+        save_checkpoint(folder.last, content, keep=True)
+    if picked:
+        save_best(folder, state, splits)
+
+
+def save_best(folder: RunFolder, state: TrainState, splits: DataSplits) -> None:
+    """Write ``best.pt``, the weights as they are now, from the first process."""
+    if state.processes.first:
+        save_checkpoint(folder.best, _content(state, splits))
+
+
+def _content(state: TrainState, splits: DataSplits) -> dict[str, Any]:
+    """What a model is called by, and shown, with its weights."""
+    return {
         "weights": state.result.state_dict(),
         "epoch": state.epoch,
         "classes": list(splits.classes),
@@ -42,10 +49,6 @@ def save_run(
         "mean": list(splits.mean),
         "std": list(splits.std),
     }
-    whole = row is not None and ended(config, state, row)
-    if picked or (whole and state.best is None):
-        save_checkpoint(folder.best, content)
-    save_checkpoint(folder.last, {**content, "training": state.state_dict()}, keep=True)
 
 
 def take_up(
@@ -53,6 +56,7 @@ def take_up(
 ) -> None:
     """Put ``state`` where the checkpoint ``saved`` at ``path`` left off.
 
+    If its epoch is the best, a kill may have come before ``best.pt``, which is written again.
     ``UsageError`` if it is of other classes or another number of training pictures, or damaged.
     """
     now = (splits.classes, len(splits.train))
@@ -74,3 +78,6 @@ def take_up(
             f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
             f"{len(now[0])} and {now[1]:,}"
         )
+    best = state.best is not None and state.best["epoch"] == state.epoch
+    if best and state.unfinished is None and folder.summary() is None:
+        save_best(folder, state, splits)

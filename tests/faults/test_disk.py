@@ -201,7 +201,7 @@ DELETED = {
     "in the first step": (epoch, "train_step", 1, "metrics.jsonl"),
     "in a later step": (epoch, "train_step", 4, "metrics.jsonl"),
     "in an evaluation": (objective, "evaluate_model", 2, "metrics.jsonl"),
-    "before a checkpoint": (save, "save_checkpoint", 2, "best.pt"),
+    "before a checkpoint": (save, "save_checkpoint", 2, "last.pt"),
     "before the summary": (RunFolder, "write_json", 2, "summary.json"),
 }
 

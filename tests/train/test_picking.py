@@ -10,8 +10,11 @@ import torch
 
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
-from compact_vit.train import load_model, objective, train
+from compact_vit.train import load_model, objective, resume, save, train
+from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.inputs import load_splits
+
+SAVE_BEST = save.save_best
 
 
 @pytest.fixture
@@ -48,6 +51,22 @@ def test_best_is_picked_on_the_validation_split(tiny, tmp_path, looked_at) -> No
     # the model that comes back is the last one
     last = load_model(tmp_path / "run", "last").model.state_dict()
     assert all(torch.equal(v, last[k]) for k, v in result.model.state_dict().items())
+
+
+def test_a_kill_before_the_best_was_written(tiny, tmp_path, looked_at, same) -> None:
+    _, said = looked_at
+    said += [50.0, 90.0]
+    config, run = tiny(val_fraction=0.25, epochs=4), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(save, "save_best", lambda *args: SAVE_BEST(*args) if said else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(config, output=run, quiet=True)
+    killed = load_checkpoint(run / "last.pt")["weights"]
+    said += [70.0, 60.0]
+    assert resume(run, quiet=True).summary["best"]["epoch"] == 2
+    best = load_checkpoint(run / "best.pt")
+    assert best["epoch"] == 2
+    assert same(best["weights"], killed)  # not trained again, which a GPU does in other bits
 
 
 def test_the_validation_split_is_a_stratified_part_of_training(tiny) -> None:
