@@ -76,7 +76,7 @@ def train(
         if output is not None:
             together.share(lambda: check_output(Path(output)))
         run = _Run.build(config, together, quiet, time_limit)
-        together.agree(lambda: start_from(run.state, config.init_from))
+        together.agree(lambda: start_from(run.state, config))
         created = RunFolder.create(output, with_whole_paths(config))
         folder = together.share(lambda: held.enter_context(created))
         return run.go(folder, [], on_epoch)
@@ -102,7 +102,7 @@ def resume(
             current = _Run.build(config, together, quiet, time_limit)
             state, saved = current.state, together.share(folder.newest)
             if saved is None:
-                together.agree(lambda: start_from(state, config.init_from))
+                together.agree(lambda: start_from(state, config))
             else:
                 together.agree(lambda: take_up(state, current.splits, folder, *saved))
             history = together.share(lambda: folder.keep_metrics(state.epoch, state.answers))

@@ -13,6 +13,7 @@ from ..models.config import name_of
 from ..models.pretrained import adapted, build_pretrained, check_unseen, read_folder
 from ..models.reference import load_reference_state_dict
 from ..models.shipped import nothing_at, weights_at
+from .config import TrainConfig, with_whole_paths
 from .run import load_model
 from .state import TrainState
 
@@ -31,19 +32,26 @@ class _Source:
     """``a run`` or ``weights``."""
     told: str
     """Which of them, ``epoch 3 of RUN``."""
-    answers: bool = True
-    """Whether it has learnt to tell classes."""
+    config: TrainConfig | None = None
+    """How it was trained, if that is known."""
+
+    @property
+    def answers(self) -> bool:
+        """Whether it has learnt to tell classes."""
+        return self.config is None or self.config.objective == "classify"
 
 
-def start_from(state: TrainState, source: str | None) -> None:
-    """Give the model the weights of ``source``: a finished run, a folder of weights, or a name.
+def start_from(state: TrainState, config: TrainConfig) -> None:
+    """Give the model ``config.init_from``: a finished run, a folder of weights, or their name.
 
     Of a run they are the best epoch's if it picked one; a name is that of weights in the package.
     A head for another number of classes stays new, positions of another token grid are resized,
-    a first convolution of other channels is adapted; a note in ``state.choices`` says so. Pictures
-    are normalised by the data set's own statistics, whatever the weights saw. Raises
-    ``UsageError`` for any other model, for damage, and for what is none of the three.
+    a first convolution of other channels is adapted; a note in ``state.choices`` says so, and
+    another that a run has seen what is held out now. Pictures are normalised by the data set's own
+    statistics, whatever the weights saw. Raises ``UsageError`` for any other model, for damage,
+    and for what is none of the three.
     """
+    source = config.init_from
     if source is None:
         return
     trained = _opened(source)
@@ -59,7 +67,25 @@ def start_from(state: TrainState, source: str | None) -> None:
             f"{reason}{_way_out(state.model, trained)}"
         ) from None
     note = "; ".join([f"starting from {trained.told}", *changes])
-    state.choices = dataclasses.replace(state.choices, notes=(*state.choices.notes, note))
+    notes = (*state.choices.notes, note, *_seen(config, trained))
+    state.choices = dataclasses.replace(state.choices, notes=notes)
+
+
+def _seen(config: TrainConfig, trained: _Source) -> list[str]:
+    """A line where what ``config`` holds out of the training set was trained on before."""
+    now, before = with_whole_paths(config), trained.config
+    if before is None or not now.val_fraction or not trained.answers:
+        return []
+    if (now.dataset, now.data_dir) != (before.dataset, before.data_dir):
+        return []
+    drawn = ("val_fraction", "seed", "train_pictures")
+    if all(getattr(now, name) == getattr(before, name) for name in drawn):
+        return []
+    values = ", ".join(f"{name} {getattr(before, name)}" for name in drawn)
+    return [
+        "the validation accuracy will be too high: the run it starts from has trained on some of "
+        f"these pictures; it held out others, or none, by {values}"
+    ]
 
 
 def _way_out(model: AnyModel, trained: _Source) -> str:
@@ -80,8 +106,8 @@ def _opened(source: str) -> _Source:
     if not os.path.isfile(os.path.join(source, "config.json")):
         raise nothing_at(source, "init_from must be the folder of a run or of weights")
     run = load_model(source, pretrained=True)
-    told, answers = f"epoch {run.epoch} of {source}", run.config.objective == "classify"
-    return _Source(run.model, run.config.model, "a run", told, answers)
+    told = f"epoch {run.epoch} of {source}"
+    return _Source(run.model, run.config.model, "a run", told, run.config)
 
 
 def _take(model: AnyModel, trained: CompactTransformer, answers: bool) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,14 +50,29 @@ def test_the_weights_are_the_runs(source, state, same) -> None:
     started = state(seed=5)
     kept = load_model(source).model.state_dict()
     assert not same(started.model.state_dict(), kept)
-    start_from(started, str(source))
+    start_from(started, TrainConfig(init_from=str(source)))
     assert same(started.model.state_dict(), kept)
     epoch = load_model(source).epoch
     assert started.choices.notes[-1] == f"starting from epoch {epoch} of {source}"
     shutil.copy(source / "last.pt", source / "best.pt")
     last = load_model(source, "last").model.state_dict()
-    start_from(started, str(source))
+    start_from(started, TrainConfig(init_from=str(source)))
     assert same(started.model.state_dict(), last)
+
+
+def test_what_is_held_out_now_was_not_before(source, tiny, state) -> None:
+    def told(**values: Any) -> tuple[str, ...]:
+        started = state()
+        start_from(started, tiny(init_from=str(source), **values))
+        return started.choices.notes[1:]
+
+    assert told() == told(seed=5) == told(val_fraction=0.25) == ()  # nothing, or the same
+    assert told(val_fraction=0.25, data_dir="elsewhere") == ()
+    assert told(val_fraction=0.25, dataset="digits", data_dir=None) == ()
+    here = {"seed": 5, "data_dir": os.path.relpath(tiny().data_dir)}
+    for values in ({"seed": 5}, {"val_fraction": 0.5}, {"train_pictures": 24}, here):
+        (note,) = told(**{"val_fraction": 0.25, **values})
+        assert note.endswith("by val_fraction 0.25, seed 0, train_pictures 0")
 
 
 def test_a_head_for_other_classes_is_new(source, state, picture_folder) -> None:
@@ -64,7 +80,7 @@ def test_a_head_for_other_classes_is_new(source, state, picture_folder) -> None:
         shutil.rmtree(picture_folder / split / "red")
     started = state()
     head = {k: v.clone() for k, v in started.model.state_dict().items() if k.startswith("head")}
-    start_from(started, str(source))
+    start_from(started, TrainConfig(init_from=str(source)))
     kept = load_model(source).model.state_dict()
     for name, value in started.model.state_dict().items():
         assert torch.equal(value, head.get(name, kept[name])), name
@@ -76,7 +92,7 @@ def test_a_head_for_other_classes_is_new(source, state, picture_folder) -> None:
 def test_positions_of_another_grid_are_resized(tiny, tmp_path, state, before, after) -> None:
     train(tiny(img_size=before, epochs=1), output=tmp_path / "source", quiet=True)
     started = state(img_size=after)
-    start_from(started, str(tmp_path / "source"))
+    start_from(started, TrainConfig(init_from=str(tmp_path / "source")))
     kept = load_model(tmp_path / "source").model.state_dict()
     grids = [
         tuple(side // 8 for side in ((size, size) if isinstance(size, int) else size))
@@ -141,7 +157,7 @@ def weights(tmp_path, monkeypatch) -> CompactTransformer:
 )
 def test_weights_of_a_folder_and_of_the_package(weights, state, given, folder, told) -> None:
     started = state(seed=5)
-    start_from(started, given)
+    start_from(started, TrainConfig(init_from=given))
     stored = load_file(Path(folder, "model.safetensors"))
     for name, value in started.model.state_dict().items():
         assert torch.equal(value, stored[name].float()), name
@@ -153,7 +169,7 @@ def test_a_folder_of_the_name_goes_before_the_package(weights, state, source, tm
     (tmp_path / "folder").rename("cvt_2_8")
     for told in ("the weights in cvt_2_8", f"epoch {load_model(source).epoch} of cvt_2_8"):
         started = state()
-        start_from(started, "cvt_2_8")
+        start_from(started, TrainConfig(init_from="cvt_2_8"))
         assert started.choices.notes[-1] == f"starting from {told}"
         whole = with_whole_paths(
             dataclasses.replace(load_model(source).config, init_from="cvt_2_8")
@@ -163,7 +179,7 @@ def test_a_folder_of_the_name_goes_before_the_package(weights, state, source, tm
         shutil.copytree(source, "cvt_2_8")
     (tmp_path / "cvt_2_8" / "config.json").unlink()
     with pytest.raises(UsageError, match="got 'cvt_2_8', a folder of something else"):
-        start_from(state(), "cvt_2_8")
+        start_from(state(), TrainConfig(init_from="cvt_2_8"))
 
 
 def test_weights_for_other_classes_pixels_and_channels(weights, tmp_path, tiny) -> None:
@@ -171,7 +187,7 @@ def test_weights_for_other_classes_pixels_and_channels(weights, tmp_path, tiny) 
     config = TrainConfig(model="cvt_2_8", img_size=(32, 16), device="cpu")
     started = build_state(config, load_splits(config), torch.device("cpu"))
     new = {k: v.clone() for k, v in started.model.state_dict().items() if k.startswith("head")}
-    start_from(started, "folder")
+    start_from(started, TrainConfig(init_from="folder"))
     kept = load_file(tmp_path / "folder" / "model.safetensors")
     # a gray picture is one whose three channels are the same
     kept["tokenizer.proj.weight"] = kept["tokenizer.proj.weight"].sum(dim=1, keepdim=True)
@@ -191,7 +207,7 @@ def test_weights_without_a_classifier(weights, tiny, tmp_path) -> None:
     config = tiny()
     started = build_state(config, load_splits(config), torch.device("cpu"))
     head = started.model.head.weight.clone()
-    start_from(started, "headless")
+    start_from(started, TrainConfig(init_from="headless"))
     assert started.choices.notes[-1].endswith("a head, which they have not")
     assert torch.equal(started.model.head.weight, head)
     assert torch.equal(started.model.norm.bias, weights.norm.bias)
@@ -265,7 +281,7 @@ def test_an_experiment_leaves_the_name_of_weights_alone(weights, tmp_path) -> No
 def test_the_weights_in_the_package(tiny, state, tmp_path) -> None:
     """The real ones, under the model that they are of."""
     started = state(model="cct_2_3x3", img_size=32)
-    start_from(started, "cct_2_3x3")
+    start_from(started, TrainConfig(init_from="cct_2_3x3"))
     expected = create_model("cct_2_3x3", pretrained=True, num_classes=3)
     expected.head.load_state_dict(started.model.head.state_dict())
     x = torch.randn(2, 3, 32, 32)
@@ -278,7 +294,7 @@ def test_another_residual_of_a_run_is_refused(source, state) -> None:
     """Its weights would fit, and mean something else."""
     said = "must be a run of this model, .*: residual must be 'published' with these weights"
     with pytest.raises(UsageError, match=said):
-        start_from(state(residual="pre_norm"), str(source))
+        start_from(state(residual="pre_norm"), TrainConfig(init_from=str(source)))
 
 
 def test_it_goes_on_without_the_first_run(source, everything, tmp_path, assert_same_run) -> None:
