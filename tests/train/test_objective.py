@@ -248,7 +248,7 @@ def test_a_pretraining_and_what_follows(masked, tiny, tmp_path, capsys, drawing)
     fresh = {k: v.clone() for k, v in state.model.state_dict().items()}
     from compact_vit.train.start import start_from
 
-    start_from(state, str(tmp_path / "mae"))
+    start_from(state, TrainConfig(init_from=str(tmp_path / "mae")))
     learnt = result.model.state_dict()
     for name, value in state.model.state_dict().items():
         own = name.startswith(("head.", "pool."))
