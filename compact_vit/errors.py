@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from typing import TypeGuard
 
 
 class UsageError(ValueError):
@@ -22,6 +24,18 @@ class Stopped(Exception):  # noqa: N818  # it is no error
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def is_whole(value: object, least: int) -> TypeGuard[int]:
+    """Whether ``value`` is a whole number of at least ``least``; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether ``value`` is a number that a float holds, and finite; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # also of whole numbers that no float holds
 
 
 def nearest(got: str, choices: Iterable[str]) -> str | None:

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .errors import UsageError
+from .errors import UsageError, is_real
 
 
 class Interval(NamedTuple):
@@ -105,7 +104,7 @@ def mean_and_spread(values: Iterable[float]) -> Spread:
     if not numbers:
         raise UsageError("mean and spread need at least one value, got none")
     for number in numbers:
-        if not _finite(number):
+        if not is_real(number):
             raise UsageError(f"mean and spread need finite numbers, got {number!r}")
     deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Spread(statistics.fmean(numbers), deviation, len(numbers))
@@ -119,7 +118,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     and points equal in both stay together, in the order given.
     """
     for size, accuracy in points:
-        if not (_finite(size) and _finite(accuracy)):
+        if not (is_real(size) and is_real(accuracy)):
             raise UsageError(f"a point must be two finite numbers, got {(size, accuracy)!r}")
     front: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
@@ -156,18 +155,12 @@ def _score(accuracy: float, parameters: float, floor: float) -> float:
 
 
 def _check_percent(name: str, value: float) -> None:
-    if not (_finite(value) and 0 <= value <= 100):
+    if not (is_real(value) and 0 <= value <= 100):
         raise UsageError(f"{name} must be a percentage from 0 to 100, got {value!r}")
 
 
 def _check_count(name: str, value: float) -> None:
-    if not (_finite(value) and value >= 1 and value == int(value)):
+    if not (is_real(value) and value >= 1 and value == int(value)):
         raise UsageError(
             f"{name} must be a whole number of at least 1 (not in millions), got {value!r}"
         )
-
-
-def _finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) <= sys.float_info.max  # also of whole numbers that no float holds

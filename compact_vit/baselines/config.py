@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, is_real, is_whole, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid")
 
@@ -43,7 +42,7 @@ class BaselineConfig:
             value = getattr(self, field.name)
             if isinstance(value, list):
                 object.__setattr__(self, field.name, tuple(value))
-            elif field.type == _WIDTHS and _whole(value, 1):
+            elif field.type == _WIDTHS and is_whole(value, 1):
                 object.__setattr__(self, field.name, (value,))
         self._check()
 
@@ -55,11 +54,11 @@ class BaselineConfig:
 
     def _check(self) -> None:
         """Refuse what cannot be built; each kind adds its own."""
-        self._need(_whole(self.num_classes, 0), "num_classes", "a whole number, 0 for features")
-        self._need(_whole(self.in_chans, 1), "in_chans", "a whole number of at least 1")
+        self._need(is_whole(self.num_classes, 0), "num_classes", "a whole number, 0 for features")
+        self._need(is_whole(self.in_chans, 1), "in_chans", "a whole number of at least 1")
         size = self.img_size if isinstance(self.img_size, tuple) else (self.img_size,) * 2
         self._need(
-            len(size) == 2 and all(_whole(side, 1) for side in size),
+            len(size) == 2 and all(is_whole(side, 1) for side in size),
             "img_size",
             "a side or (height, width) of at least 1 pixel",
         )
@@ -76,7 +75,7 @@ class BaselineConfig:
 
     def _probability(self, field: str) -> None:
         value = getattr(self, field)
-        self._need(_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
+        self._need(is_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
 
     def _switch(self, field: str) -> None:
         self._need(isinstance(getattr(self, field), bool), field, "True or False")
@@ -87,7 +86,7 @@ class BaselineConfig:
         self._need(
             isinstance(widths, tuple)
             and len(widths) >= least
-            and all(_whole(w, 1) for w in widths),
+            and all(is_whole(w, 1) for w in widths),
             field,
             f"a tuple of {wanted} of at least 1",
         )
@@ -147,8 +146,8 @@ class ConvConfig(BaselineConfig):
         self._widths("filters", least=1)
         self._widths("hidden")
         for field in ("layers_per_block", "pool_every"):
-            self._need(_whole(getattr(self, field), 1), field, "a whole number of at least 1")
-        odd = _whole(self.kernel_size, 1) and self.kernel_size % 2 == 1
+            self._need(is_whole(getattr(self, field), 1), field, "a whole number of at least 1")
+        odd = is_whole(self.kernel_size, 1) and self.kernel_size % 2 == 1
         self._need(odd, "kernel_size", "an odd whole number")
         self._switch("batch_norm")
         self._probability("dropout_2d")
@@ -170,7 +169,7 @@ class ResidualConvConfig(ConvConfig):
     def _check(self) -> None:
         super()._check()
         divisor = self.bottleneck
-        fits = _whole(divisor, 1) and all(width % divisor == 0 for width in self.filters)
+        fits = is_whole(divisor, 1) and all(width % divisor == 0 for width in self.filters)
         self._need(fits, "bottleneck", f"a whole number that divides the filters {self.filters}")
 
 
@@ -196,7 +195,7 @@ class ResidualEncoderConfig(ConvConfig):
     def _check(self) -> None:
         super()._check()
         for field in ("blocks", "width", "inner_width"):
-            self._need(_whole(getattr(self, field), 1), field, "a whole number of at least 1")
+            self._need(is_whole(getattr(self, field), 1), field, "a whole number of at least 1")
         self._switch("sees_picture")
 
 
@@ -218,7 +217,7 @@ class CifarResNetConfig(BaselineConfig):
 
     def _check(self) -> None:
         super()._check()
-        fits = _whole(self.depth, 8) and self.depth % 6 == 2
+        fits = is_whole(self.depth, 8) and self.depth % 6 == 2
         self._need(fits, "depth", "6n + 2 with n of at least 1, such as 20, 32, 44, 56, 110")
         self._one_of("shortcut", SHORTCUTS)
         self._switch("pre_activation")
@@ -249,14 +248,5 @@ class TimmConfig(BaselineConfig):
         self._widths("head")
         size = self.input_size
         sides = size if isinstance(size, tuple) else (size, size)
-        fits = size is None or (len(sides) == 2 and all(_whole(side, 1) for side in sides))
+        fits = size is None or (len(sides) == 2 and all(is_whole(side, 1) for side in sides))
         self._need(fits, "input_size", "a side or (height, width) in pixels, or None")
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _real(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)

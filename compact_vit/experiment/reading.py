@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, is_real, is_whole, unknown
 
 #: No experiment that a person wrote is longer, bytes.
 _LARGEST = 1_000_000
@@ -138,14 +137,14 @@ class Section:
     def number(self, key: str) -> float:
         """The finite number under ``key``."""
         value = self.values.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        if is_real(value):
             return value
         raise self.wrong(key, f"must be a number, got {value!r:.40}")
 
     def whole(self, key: str, default: int, least: int) -> int:
         """The whole number of at least ``least`` under ``key``."""
         value = self.values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not is_whole(value, least):
             wanted = f"must be a whole number of at least {least}"
             raise self.wrong(key, f"{wanted}, got {value!r:.40}")
         return value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, is_real, is_whole, unknown
 
 FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
@@ -114,35 +113,27 @@ def _check(config: ModelConfig) -> None:
         if getattr(config, field) not in choices:
             raise unknown(field, str(getattr(config, field)), choices)
     for field in ("depth", "num_heads", "embed_dim", "kernel_size", "in_chans"):
-        need(_whole(getattr(config, field), 1), field, "a whole number of at least 1")
-    need(_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
+        need(is_whole(getattr(config, field), 1), field, "a whole number of at least 1")
+    need(is_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
     for field in ("num_classes", "in_chans"):
         need(getattr(config, field) <= MOST, field, f"at most {MOST:,}")
     patches = config.family in ("vit_lite", "cvt")
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
-    need(_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
+    need(is_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
     need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
-    need(_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
+    need(is_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
     kernel = config.mlp_kernel
-    odd = _whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1) and kernel <= MOST_KERNEL
+    odd = is_whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1) and kernel <= MOST_KERNEL
     need(odd, "mlp_kernel", f"0 or an odd number up to {MOST_KERNEL}")
     need(isinstance(config.tokenizer_norm, bool), "tokenizer_norm", "true or false")
     need(not (patches and config.tokenizer_norm), "tokenizer_norm", "false: patches have no norm")
     for field in ("dropout", "attention_dropout", "drop_path"):
         value = getattr(config, field)
-        need(_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
+        need(is_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
     size = config.img_size if isinstance(config.img_size, tuple) else (config.img_size,) * 2
     least = config.kernel_size
-    fits = len(size) == 2 and all(_whole(s, least) for s in size)
+    fits = len(size) == 2 and all(is_whole(s, least) for s in size)
     need(fits, "img_size", f"a side or (height, width) of at least {least} pixels")
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def named_models() -> list[str]:

@@ -5,7 +5,6 @@ Letters: C channels, H x W pixels of a picture, h x w those that the model takes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, is_real, unknown
 from ..photographs import as_seen, on_white
 from .config import ModelConfig
 
@@ -79,12 +78,12 @@ class Preprocess:
             raise unknown("interpolation", str(self.interpolation), INTERPOLATIONS)
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if not values or not all(map(_finite, values)):
+            if not values or not all(map(is_real, values)):
                 raise UsageError(f"{name} must be a number for each channel, got {values!r:.60}")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             wanted = f"{len(self.mean)} positive numbers, as many as the means"
             raise UsageError(f"std must be {wanted}, got {self.std!r:.60}")
-        if not _finite(self.crop_pct) or not 0 < self.crop_pct <= 1:
+        if not is_real(self.crop_pct) or not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct!r:.60}")
 
     @classmethod
@@ -169,7 +168,3 @@ class Preprocess:
 def _for_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
     """A number for each of ``count`` channels: the given ones, or their mean for every channel."""
     return tuple(values) if len(values) == count else (sum(values) / len(values),) * count
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

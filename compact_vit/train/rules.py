@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data.catalog import ON_BAD_PICTURE, dataset_info
-from ..errors import UsageError, unknown
+from ..errors import UsageError, is_real, is_whole, unknown
 from .model import OF_TRANSFORMERS, is_transformer, model_config
 from .recipes import MAE, OVERFIT
 from .tracking import check_track
@@ -102,54 +102,46 @@ def need_validation(config: TrainConfig, held_out: bool) -> None:
         raise UsageError(f"schedule must not be 'plateau' {stands}: {way_out}")
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_real(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and abs(value) <= sys.float_info.max
-
-
 def _rises(value: Any) -> bool:
     """Whether this is a tuple of whole numbers, each above the one before, the first above 0."""
-    if not isinstance(value, tuple) or not all(_is_int(v) for v in value):
+    if not isinstance(value, tuple) or not all(is_whole(v, 1) for v in value):
         return False
-    return all(a < b for a, b in zip((0, *value), value, strict=False))
+    return all(a < b for a, b in itertools.pairwise(value))
 
 
 #: fields -> (what is wanted, whether it is)
 _RULES: tuple[tuple[str, str, Any], ...] = (
     ("epochs batch_size rand_num_ops restarts plateau_patience mask_block",
      "a whole number of at least 1",
-     lambda v: _is_int(v) and v >= 1),
+     lambda v: is_whole(v, 1)),
     ("model_options", "names with their values",
      lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
     ("accumulation", "a whole number of at least 1, or 'auto'",
-     lambda v: v == "auto" or (_is_int(v) and v >= 1)),
+     lambda v: v == "auto" or (is_whole(v, 1))),
     ("crop_padding mix_off_epoch seed early_stopping overfit train_pictures",
      "a whole number of at least 0",
-     lambda v: _is_int(v) and v >= 0),
+     lambda v: is_whole(v, 0)),
     ("epochs batch_size mix_off_epoch", "at most 1,000,000", lambda v: v <= 1_000_000),
     ("rand_num_ops", "at most 100", lambda v: v <= 100),
     ("seed", "less than 2**63", lambda v: v < 2**63),
     ("decay_epochs", "whole numbers of at least 1, each above the one before", _rises),
-    ("lr", "a number above 0", lambda v: _is_real(v) and v > 0),
+    ("lr", "a number above 0", lambda v: is_real(v) and v > 0),
     ("weight_decay clip_grad mixup cutmix rand_magnitude_std min_lr warmup_lr",
-     "a number of at least 0", lambda v: _is_real(v) and v >= 0),
+     "a number of at least 0", lambda v: is_real(v) and v >= 0),
     ("lr weight_decay", "at most 1e30, which float32 can hold", lambda v: v <= 1e30),
     ("mixup cutmix", "0 or at least 0.000001", lambda v: v == 0 or v >= 1e-6),
     ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
      "cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
-     lambda v: _is_real(v) and 0 <= v < 1),
-    ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: _is_real(v) and 0 <= v <= 1),
-    ("min_crop_area", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
-    ("decay_rate", "a number in (0, 1)", lambda v: _is_real(v) and 0 < v < 1),
-    ("rand_magnitude", "a number in [0, 10]", lambda v: _is_real(v) and 0 <= v <= 10),
+     lambda v: is_real(v) and 0 <= v < 1),
+    ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: is_real(v) and 0 <= v <= 1),
+    ("min_crop_area", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
+    ("decay_rate", "a number in (0, 1)", lambda v: is_real(v) and 0 < v < 1),
+    ("rand_magnitude", "a number in [0, 10]", lambda v: is_real(v) and 0 <= v <= 10),
     ("download cpu_attention_dropout deterministic", "true or false",
      lambda v: isinstance(v, bool)),
     ("model recipe dataset device", "a name", lambda v: isinstance(v, str) and v != ""),
-    ("distillation", "a number in (0, 1]", lambda v: _is_real(v) and 0 < v <= 1),
-    ("temperature", "a number above 0", lambda v: _is_real(v) and v > 0),
+    ("distillation", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
+    ("temperature", "a number above 0", lambda v: is_real(v) and v > 0),
     ("data_dir init_from teacher", "a path",
      lambda v: v is None or (isinstance(v, str) and v != "")),
 )  # fmt: skip

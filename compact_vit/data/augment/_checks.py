@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...errors import UsageError
+from ...errors import UsageError, is_real, is_whole
 
 
 def require(fulfilled: bool, field: str, wanted: str, got: object) -> None:
@@ -23,27 +23,21 @@ def require(fulfilled: bool, field: str, wanted: str, got: object) -> None:
 def require_number(field: str, value: float, low: float, high: float = math.inf) -> None:
     """Require a finite number in [low, high]."""
     wanted = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number >= {low:g}"
-    require(_is_number(value) and low <= value <= high, field, wanted, value)
+    require(is_real(value) and low <= value <= high, field, wanted, value)
 
 
 def require_whole(field: str, value: int, low: int) -> None:
     """Require an int of at least ``low``."""
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
-    require(whole, field, f"a whole number >= {low}", value)
+    require(is_whole(value, low), field, f"a whole number >= {low}", value)
 
 
 def require_interval(
     field: str, value: Sequence[float], low: float, high: float = math.inf
 ) -> None:
     """Require a pair (a, b) with low < a <= b <= high."""
-    pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value))
+    pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(map(is_real, value))
     wanted = f"a pair (a, b) with {low:g} < a <= b" + (f" <= {high:g}" if high < math.inf else "")
     require(pair and low < value[0] <= value[1] <= high, field, wanted, value)
-
-
-def _is_number(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def require_pictures(images: Tensor, generator: torch.Generator | None) -> None:
