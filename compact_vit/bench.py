@@ -40,13 +40,12 @@ class Throughput:
 
 
 def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``module`` by ``torch.compile``, made anew for each shape; ``UsageError`` if it cannot be."""
-    import torch
+    """``module`` by ``compile_model``; ``UsageError`` if it cannot be."""
     from torch._dynamo.exc import TorchDynamoException
 
-    # several models and shapes share one forward: at the usual limit of 8 they would run eager
-    torch._dynamo.config.recompile_limit = 256
-    inner = torch.compile(module, dynamic=False)
+    from .train.choices import compile_model
+
+    inner = compile_model(module)
 
     def call(x: Tensor) -> Tensor:
         try:

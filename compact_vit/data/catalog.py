@@ -19,8 +19,6 @@ class DatasetInfo:
     #: None: as many as the folder has classes
     num_classes: int | None
     in_chans: int
-    #: side of the pictures as they are published
-    native_size: int
     #: side they are given to the model with, unless another is asked for
     img_size: int
     #: per channel, as published; None: measured on the training pictures
@@ -28,9 +26,6 @@ class DatasetInfo:
     std: tuple[float, ...] | None
     #: whether a mirrored picture still shows its class (it does not for digits)
     mirror: bool
-    needs_download: bool
-    #: which part trains and which part tests
-    split: str
 
 
 _TABLE = (
@@ -39,104 +34,80 @@ _TABLE = (
         title="Handwritten digits (scikit-learn)",
         num_classes=10,
         in_chans=1,
-        native_size=8,
         img_size=16,
         mean=None,
         std=None,
         mirror=False,
-        needs_download=False,
-        split="a fixed stratified fifth tests (360 of 1,797), the rest trains",
     ),
     DatasetInfo(
         name="cifar10",
         title="CIFAR-10",
         num_classes=10,
         in_chans=3,
-        native_size=32,
         img_size=32,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
         mirror=True,
-        needs_download=True,
-        split="official: 50,000 train, 10,000 test",
     ),
     DatasetInfo(
         name="cifar100",
         title="CIFAR-100",
         num_classes=100,
         in_chans=3,
-        native_size=32,
         img_size=32,
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
         mirror=True,
-        needs_download=True,
-        split="official, fine labels: 50,000 train, 10,000 test",
     ),
     DatasetInfo(
         name="fashion_mnist",
         title="Fashion-MNIST",
         num_classes=10,
         in_chans=1,
-        native_size=28,
         img_size=28,
         mean=(0.2860,),
         std=(0.3530,),
         mirror=True,
-        needs_download=True,
-        split="official: 60,000 train, 10,000 test",
     ),
     DatasetInfo(
         name="mnist",
         title="MNIST",
         num_classes=10,
         in_chans=1,
-        native_size=28,
         img_size=28,
         mean=(0.1307,),
         std=(0.3081,),
         mirror=False,
-        needs_download=True,
-        split="official: 60,000 train, 10,000 test",
     ),
     DatasetInfo(
         name="svhn",
         title="Street View House Numbers",
         num_classes=10,
         in_chans=3,
-        native_size=32,
         img_size=32,
         mean=(0.4377, 0.4438, 0.4728),
         std=(0.1980, 0.2010, 0.1970),
         mirror=False,
-        needs_download=True,
-        split="official: 73,257 train, 26,032 test; the extra pictures are not used",
     ),
     DatasetInfo(
         name="flowers102",
         title="Oxford 102 Flowers",
         num_classes=102,
         in_chans=3,
-        native_size=224,
         img_size=224,
         mean=None,
         std=None,
         mirror=True,
-        needs_download=True,
-        split="official train and val together train (2,040), official test tests (6,149)",
     ),
     DatasetInfo(
         name="folder",
         title="Folder of pictures",
         num_classes=None,
         in_chans=3,
-        native_size=32,
         img_size=32,
         mean=None,
         std=None,
         mirror=True,
-        needs_download=False,
-        split="train/<class>/ trains; test/<class>/ tests, or val/<class>/ if it is alone",
     ),
 )
 

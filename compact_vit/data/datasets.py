@@ -16,8 +16,6 @@ from ..errors import UsageError, unknown
 from .catalog import ON_BAD_PICTURE, DatasetInfo, dataset_info
 from .pictures import DataSplits, Pictures, channel_sums, height_width, resize, statistics
 
-__all__ = ["DataSplits", "Pictures", "load_dataset", "stratified_split"]
-
 #: the digits have no official test part: this seed draws the fifth that serves as one
 _DIGITS_SEED = 0
 

@@ -37,8 +37,8 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint that ``save_checkpoint`` wrote.
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint that ``save_checkpoint`` wrote, its tensors on the CPU.
 
     Read with ``weights_only``; raises ``UsageError`` if the file is missing, damaged, or not ours.
     """
@@ -48,7 +48,7 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
         seal = _SEAL + hashlib.sha256(memoryview(whole)[: max(end, 0)]).hexdigest().encode()
         if end < 0 or whole[end:] != seal:  # torch.load itself lets a flipped bit pass
             raise ValueError("its checksum is not its content's")
-        content = torch.load(io.BytesIO(whole[:end]), map_location=map_location, weights_only=True)
+        content = torch.load(io.BytesIO(whole[:end]), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(
             f"no checkpoint at '{path}': give the folder of a run that has saved one"
@@ -70,20 +70,18 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
     return content
 
 
-def newest(
-    path: Path, map_location: str | torch.device = "cpu"
-) -> tuple[Path, dict[str, Any], str]:
+def newest(path: Path) -> tuple[Path, dict[str, Any], str]:
     """The checkpoint at ``path``, or the one before it if that is damaged; and a line if it is.
 
     Raises ``UsageError`` if neither can be read.
     """
     try:
-        return path, load_checkpoint(path, map_location), ""
+        return path, load_checkpoint(path), ""
     except UsageError as error:
         older = previous(path)
         if not older.exists():
             raise
-        content = load_checkpoint(older, map_location)
+        content = load_checkpoint(older)
         problem = str(error).rsplit(": ", 1)[0]  # without the way out, which is taken here
         return older, content, f"warning: {problem}; going on from the one before it, '{older}'"
 

@@ -192,19 +192,6 @@ def test_an_epoch_that_is_none(tmp_path, epoch) -> None:
     assert load_checkpoint(tmp_path / "last.pt")["weights"] == 1
 
 
-def test_tensors_come_to_the_device_that_is_asked_for(saved) -> None:
-    save_checkpoint(saved, {"weights": {"a": torch.zeros(2)}}, keep=True)
-
-    def device(content) -> str:
-        return content["weights"]["a"].device.type
-
-    assert device(load_checkpoint(saved)) == "cpu"
-    assert device(load_checkpoint(saved, "meta")) == "meta"
-    assert [device(newest(saved, *to)[1]) for to in ((), ("meta",))] == ["cpu", "meta"]
-    saved.write_bytes(b"")
-    assert [device(newest(saved, *to)[1]) for to in ((), ("meta",))] == ["cpu", "meta"]
-
-
 def test_what_cannot_be_read_is_no_damage(tmp_path) -> None:
     with pytest.raises(OSError, match=r"directory|denied"):
         load_checkpoint(tmp_path)
