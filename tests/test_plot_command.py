@@ -62,7 +62,10 @@ def test_curves_of_a_run(run, capsys, tmp_path) -> None:
         test = next(line for line in axes.get_lines() if line.get_label() == "test")
         assert list(test.get_ydata()) == [row[f"test_{quantity}"] for row in rows]
     title = plot.curves([run]).get_suptitle()
-    assert " ".join(title.split()) == "cvt_2_8 on digits; training loss with label smoothing 0.1"
+    assert (
+        " ".join(title.split())
+        == "cvt_2_8 on digits; the training loss is against targets smoothed by 0.1"
+    )
     assert printed(capsys, "curves", run, "--axes", "log-log") == (
         f"curves: {run / 'curves-log-log.png'}\n"
     )

@@ -27,7 +27,6 @@ from ..plots import (
     compare_curves,
     plot_attention,
     plot_confusion,
-    plot_curves,
     plot_errors,
     plot_samples,
     plot_schedule,
@@ -39,6 +38,7 @@ from ..train.machine import pick_device
 from ..train.optim import build_optimizer
 from ..train.run import RunFolder, load_model
 from ..train.schedule import build_schedule
+from ..train.summary import draw_curves, run_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,10 +61,7 @@ def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
     read = [history_of(run) for run in runs]
     if len(read) == 1:
         ((config, history),) = read
-        title = f"{config.model} on {data_name(config)}"
-        if config.label_smoothing:
-            title += f"; training loss with label smoothing {config.label_smoothing:g}"
-        return plot_curves(history, title, axes)
+        return draw_curves(history, config, axes)
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [os.fspath(run) for run in runs]
@@ -131,11 +128,8 @@ def samples(config: TrainConfig, *, pictures: int = 8, draws: int = 4) -> Figure
     generator = torch.Generator().manual_seed(config.seed)
     chosen = torch.randperm(len(splits.train), generator=generator)[:pictures]
     images, labels = splits.train.at(chosen), splits.train.labels[chosen]
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (splits.mean, splits.std))
-    rows = []
-    for _ in range(draws):
-        x, _ = batch(images, labels, 0, generator)
-        rows.append(((x * std + mean) * 255).round().clamp(0, 255).to(torch.uint8))
+    seen = (batch(images, labels, 0, generator)[0] for _ in range(draws))
+    rows = [batch.normalize.undone(x) for x in seen]
     title = f"{data_name(config)}, recipe {config.recipe}, seed {config.seed}"
     return plot_samples(images, rows, [splits.classes[i] for i in labels.tolist()], title)
 
@@ -164,7 +158,7 @@ def attention(
         f"{Path(path).name}: {trained.classes[i]} {100 * p:.1f}%"
         for path, i, p in zip(pictures, said.tolist(), probabilities.tolist(), strict=True)
     ]
-    title = f"{trained.config.model} on {data_name(trained.config)}, epoch {trained.epoch}"
+    title = f"{run_title(trained.config)}, epoch {trained.epoch}"
     return plot_attention(images, attention_maps(model, x), captions, title)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from ..data.augment import Normalize
 from ..data.pictures import DataSplits, Pictures
 from ..plots import plot_curves, plot_samples, save_figure
 from ..report.measure import summarize
@@ -16,6 +15,9 @@ from .machine import hardware, versions
 from .metrics import Evaluation
 from .objective import Evaluated, Rebuilt
 from .state import TrainState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Accuracy in percent below which the score is zero.
 SCORE_FLOOR = 70.0
@@ -115,11 +117,8 @@ def run_title(config: TrainConfig) -> str:
 
 def write_rebuilt(path: Path, splits: DataSplits, pictures: Pictures, last: Rebuilt) -> None:
     """Draw a few of the ``pictures``, what was seen of them, and what was told."""
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (splits.mean, splits.std))
-    rows = [
-        (255 * (x.cpu() * std + mean)).round().clamp(0, 255).to(torch.uint8)
-        for x in (last.seen, last.told)
-    ]
+    normalize = Normalize(splits.mean, splits.std)
+    rows = [normalize.undone(x.cpu()) for x in (last.seen, last.told)]
     few = len(last.seen)
     names = [splits.classes[label] for label in pictures.labels[:few].tolist()]
     figure = plot_samples(pictures.images[:few], rows, names, said=("seen", "told"))
@@ -128,9 +127,14 @@ def write_rebuilt(path: Path, splits: DataSplits, pictures: Pictures, last: Rebu
 
 def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig) -> None:
     """Draw loss and accuracy over the epochs."""
+    save_figure(draw_curves(history, config), path)
+
+
+def draw_curves(history: list[dict[str, Any]], config: TrainConfig, axes: str = "linear") -> Figure:
+    """Loss and accuracy of a run over the epochs; ``axes`` as in ``plot_curves``."""
     title = run_title(config)
     if config.label_smoothing:
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
     if config.teacher is not None:
         title += "; the training loss is also of a teacher's answers"
-    save_figure(plot_curves(history, title=title), path)
+    return plot_curves(history, title, axes)

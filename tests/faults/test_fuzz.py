@@ -111,7 +111,7 @@ def nothing_drawn_nothing_fetched(monkeypatch) -> None:
     for name in (
         "plots.plot_confusion",
         "plots.plot_reliability",
-        "plot.figures.plot_curves",
+        "plot.figures.draw_curves",
         "plot.figures.plot_schedule",
     ):
         monkeypatch.setattr(f"compact_vit.{name}", lambda *args, **options: Figure())

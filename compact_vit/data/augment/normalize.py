@@ -45,6 +45,11 @@ class Normalize:
         )
         return images.float().mul_(scale).add_(shift).to(self.dtype)
 
+    def undone(self, x: Tensor) -> Tensor:
+        """Normalised pictures ``[B,C,H,W]`` as uint8 again, cut to 0..255."""
+        mean, std = (per_channel(values, x.device) for values in (self.mean, self.std))
+        return ((x * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
 
 @dataclass(frozen=True)
 class RandomErasing:
