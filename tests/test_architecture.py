@@ -112,6 +112,7 @@ TORCH_FREE = [
     "baselines/names.py",
     "data/__init__.py",
     "data/catalog.py",
+    "data/decoding.py",
     "models/__init__.py",
     "models/arithmetic.py",
     "models/config.py",

@@ -42,7 +42,7 @@ def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
 
 
 def check_field(name: str, where: str) -> None:
-    """Refuse a ``name`` that is no field of a training."""
+    """Refuse a ``name`` that is no field of a training; ``where`` begins the message."""
     if name not in FIELDS and not (name.startswith(DOTTED) and name != DOTTED):
         raise UsageError(f"{where}: {unknown('field of a training', name, FIELDS)}")
 
@@ -60,6 +60,15 @@ def configured(values: Mapping[str, Any]) -> TrainConfig:
     options = {k.removeprefix(DOTTED): v for k, v in values.items() if k.startswith(DOTTED)}
     whole = {k: v for k, v in values.items() if not k.startswith(DOTTED)}
     return TrainConfig(**whole | ({"model_options": options} if options else {}))
+
+
+def check_folder(path: Path, config: TrainConfig) -> None:
+    """Refuse a folder data set that is not there, for the experiment in ``path``."""
+    if config.dataset == "folder" and not os.path.isdir(config.data_dir or ""):
+        raise UsageError(
+            f"'{path}': data_dir must be a folder that is there, got '{config.data_dir}': give "
+            "yours with --data-dir"
+        )
 
 
 def value_of(config: TrainConfig, field: str) -> Any:

@@ -17,7 +17,6 @@ from ..train.progress import duration
 from .child import REFUSED
 from .plan import (
     EXPERIMENT,
-    FAILED,
     MEANS,
     PAGE,
     PICTURE,
@@ -30,7 +29,7 @@ from .plan import (
 from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
 from .record import NOTHING, comparable, read_json, row_of, state_of, write_json
 from .table import MEAN_NOTES, mean_columns, means, notes, run_columns
-from .words import shown
+from .words import in_words
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,11 @@ class _Grid:
         cls, experiment: Experiment, runs: Sequence[Planned], folder: Path, retry: bool
     ) -> _Grid:
         """What is there in ``folder``; ``UsageError`` if it is another experiment's."""
-        path = folder / FAILED
-        failures = {}
+        path = folder / RESULTS
+        failures: dict[str, dict[str, Any]] = {}
         if path.exists():
-            failures = read_json(path, "delete it, and what has failed is tried again")
+            before = read_json(path, "delete it, and what has failed is tried again")
+            failures = before.get("failed") or {}
         states = {run.name: state_of(folder / run.name, run.config) for run in runs}
         grid = cls(experiment, runs, folder, states, failures)
         for run in runs:
@@ -159,7 +159,6 @@ class _Grid:
         if ended.status == REFUSED:
             config = next(run.config for run in self.runs if run.name == name)
             self.failures[name] = {"error": ended.reason, "config": comparable(config)}
-        write_json(self.folder / FAILED, self.failures)
         self.write()
 
     def row(self, run: Planned) -> dict[str, Any]:
@@ -176,11 +175,12 @@ class _Grid:
         fields = list(self.runs[0].varied)
         rows = [self.row(run) for run in self.runs]
         averaged = means(rows, fields)
-        write_json(self.folder / RESULTS, {"rows": rows, "means": averaged, "notes": notes(rows)})
-        write_text(self.folder / TABLE, comma_separated(list(map(_in_words, rows))))
+        results = {"rows": rows, "means": averaged, "notes": notes(rows), "failed": self.failures}
+        write_json(self.folder / RESULTS, results)
+        write_text(self.folder / TABLE, comma_separated(list(map(in_words, rows))))
         write_text(self.folder / PAGE, told("markdown", rows, averaged, fields))
         if averaged:
-            write_text(self.folder / MEANS, comma_separated(list(map(_in_words, averaged))))
+            write_text(self.folder / MEANS, comma_separated(list(map(in_words, averaged))))
         return GridResult(self.folder, rows, averaged)
 
     def finish(self) -> GridResult:
@@ -208,11 +208,6 @@ def told(
         columns = mean_columns(rows, fields)
         text += "\n\n" + render(format, columns, averaged, {}, MEAN_NOTES)
     return text
-
-
-def _in_words(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose lists are words, for CSV."""
-    return {k: shown(v) if isinstance(v, (list, tuple)) else v for k, v in row.items()}
 
 
 class _Progress:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..train.config import TrainConfig
-from .fields import DOTTED, PATHS, check_field, configured, flat, located, value_of
+from .fields import DOTTED, PATHS, check_field, check_folder, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
 from .reading import Section, read_yaml
 from .space import SEARCHED, Search, read_search
@@ -24,9 +24,9 @@ MOST_RUNS = 10_000
 AXES = ("linear", "log-log")
 
 #: What an experiment leaves beside the folders of its runs.
-EXPERIMENT, RESULTS, FAILED = "experiment.json", "results.json", "failed.json"
+EXPERIMENT, RESULTS = "experiment.json", "results.json"
 TABLE, MEANS, PAGE, PICTURE = "table.csv", "means.csv", "table.md", "comparison.png"
-_TAKEN = {EXPERIMENT, RESULTS, FAILED, TABLE, MEANS, PAGE, PICTURE}
+_TAKEN = {EXPERIMENT, RESULTS, TABLE, MEANS, PAGE, PICTURE}
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,7 @@ def _planned(
         config = configured(experiment.train | given)
     except UsageError as error:
         raise UsageError(f"'{experiment.path}', with {which}: {error}") from None
-    if config.dataset == "folder" and not os.path.isdir(config.data_dir or ""):
-        raise UsageError(
-            f"'{experiment.path}': data_dir must be a folder that is there, got "
-            f"'{config.data_dir}': give yours with --data-dir"
-        )
+    check_folder(experiment.path, config)
     try:
         name = name_by(template, lambda field: value_of(config, field))
     except UsageError as error:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from ..data.decoding import usable_cores
 from ..errors import Stopped, UsageError
 from ..files import check_is_folder, lock
 from ..train.interrupt import Stopper
@@ -44,11 +45,7 @@ def prepare_output(file: Path, output: str | os.PathLike[str] | None) -> Path:
 
 def threads_each(cores: int | None, workers: int) -> int:
     """The threads of each of ``workers`` runs at once on ``cores``, by default the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        there = len(os.sched_getaffinity(0))
-    else:
-        there = os.cpu_count() or 1
-    cores = cores or there
+    cores = cores or usable_cores()
     if workers > cores:
         raise UsageError(f"workers must be at most the {cores} cores, got {workers}")
     return cores // workers

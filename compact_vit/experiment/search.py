@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import Stopped, UsageError
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
-from .fields import configured
+from .fields import check_folder, configured
 from .plan import EXPERIMENT, PAGE, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
 from .record import read_json, write_json
@@ -22,7 +22,7 @@ from .space import Choice, Search
 from .table import field_columns
 from .trial import JOURNAL, import_optuna, mend
 from .trials import Trials, run_name
-from .words import shown
+from .words import in_words, shown
 
 BEST, SEARCH_PICTURE = "best.json", "search.png"
 
@@ -137,12 +137,8 @@ def _check_split(path: Path, config: TrainConfig) -> None:
         raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
     if config.dataset != "folder":  # or the configuration would have been refused
         return
+    check_folder(path, config)
     folder = Path(config.data_dir or "")
-    if not folder.is_dir():
-        raise UsageError(
-            f"'{path}': data_dir must be a folder that is there, got '{folder}': give yours with "
-            "--data-dir"
-        )
     own = all((folder / part).is_dir() for part in ("val", "test"))  # val/ alone is the test set
     if own == (config.val_fraction > 0):
         raise UsageError(
@@ -227,8 +223,7 @@ def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, A
 def _write(
     folder: Path, rows: Sequence[Mapping[str, Any]], search: Search, best: Mapping[str, Any] | None
 ) -> None:
-    words = [{k: shown(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
-    write_text(folder / TABLE, comma_separated(words))
+    write_text(folder / TABLE, comma_separated(list(map(in_words, rows))))
     write_text(folder / PAGE, told("markdown", rows, list(search.space), best))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -19,3 +20,8 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "-".join(map(shown, value))
     return str(value)
+
+
+def in_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose lists are words, for CSV."""
+    return {k: shown(v) if isinstance(v, (list, tuple)) else v for k, v in row.items()}

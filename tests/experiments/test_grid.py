@@ -53,7 +53,7 @@ def test_every_combination_is_run_and_told_as_its_summary_says(grid, starts, tmp
     assert json.loads(Path("out/results.json").read_text())["rows"] == result.rows
     assert {path.name for path in Path("out").iterdir() if path.is_file()} == {
         ".lock", "comparison.png", "experiment.json", "means.csv", "results.json", "table.csv",
-        "table.md", "failed.json",
+        "table.md",
     }  # fmt: skip
 
 
@@ -153,11 +153,11 @@ def test_a_damaged_summary_is_said(grid) -> None:
 def test_damaged_notes_on_failures_are_not_worth_a_run(grid, starts) -> None:
     keys = {"grid": {"lr": [0.01, 1000]}}
     rows = grid(**keys).rows
-    Path("out/failed.json").write_text("{")
-    said = r"^'out/failed\.json' is damaged: delete it, and what has failed is tried again$"
+    Path("out/results.json").write_text("{")
+    said = r"^'out/results\.json' is damaged: delete it, and what has failed is tried again$"
     with pytest.raises(UsageError, match=said):
         grid(**keys)
-    Path("out/failed.json").unlink()
+    Path("out/results.json").unlink()
     assert grid(**keys).rows == rows
     assert starts() == ["lr0.01", "lr1000", "lr1000"]
     Path("out/experiment.json").write_text("{")  # is written anew
