@@ -7,18 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plots.curves import compare_curves
-from ..plots.style import (
-    NOTE,
-    PAGE_WIDTH,
-    PALETTE,
-    TICK,
-    label_axes,
-    new_figure,
-    open_axes,
-    plain,
-    shortened,
-)
+from ..plots.curves import compare_curves, held_out
 from ..train.config import data_name
 from .fields import DOTTED
 from .plan import Experiment, Planned
@@ -39,7 +28,7 @@ def draw(
     """The comparison of the finished ``runs`` in ``folder``, which may not be all of the ``rows``.
 
     Up to ``MOST_CURVES`` runs by their curves; if there are more, means over seeds by theirs; if
-    these are too many as well, every run's accuracy against the first field that varies.
+    these are too many as well, those that came to the lowest losses, and the title says so.
     """
     data = " and ".join(sorted({data_name(run.config) for run in runs}))
     title = f"{experiment.path.stem}: {len(runs)} of {len(rows)} runs on {data}"
@@ -47,9 +36,16 @@ def draw(
     if len(runs) <= MOST_CURVES:
         return compare_curves(histories, title, experiment.axes)
     averaged = _averaged(runs, histories)
-    if len(averaged) <= MOST_CURVES:
-        return compare_curves(averaged, f"{title}, means over seeds", experiment.axes)
-    return _dots([row for row in rows if row["state"] == "finished"], title, list(runs[0].varied))
+    title += ", means over seeds" * (len(averaged) < len(runs))
+    if len(averaged) > MOST_CURVES:
+        title += f", the {MOST_CURVES} of the lowest losses of {len(averaged)}"
+        best = sorted(averaged, key=lambda name: _lowest_loss(averaged[name]))[:MOST_CURVES]
+        averaged = {name: curve for name, curve in averaged.items() if name in best}
+    return compare_curves(averaged, title, experiment.axes)
+
+
+def _lowest_loss(history: Sequence[Mapping[str, Any]]) -> float:
+    return min(row[f"{held_out(history)}_loss"] for row in history)
 
 
 def _averaged(
@@ -80,43 +76,3 @@ def _averaged(
         ]
         for name, group in groups.items()
     }
-
-
-def _dots(rows: Sequence[Mapping[str, Any]], title: str, fields: Sequence[str]) -> Figure:
-    """The last epoch's accuracy (percent) of each run by the first field, coloured by another.
-
-    By the first other of which there are no more values than colours; seeds are not coloured. Of
-    pretraining, which has no accuracy, the lowest loss.
-    """
-    key, title_y = "accuracy", f"{rows[0]['split']} accuracy (%), last epoch"
-    if any(row[key] is None for row in rows):
-        key, title_y = "lowest_loss", f"lowest {rows[0]['watched']} loss"
-    varied = [field for field in varying(rows, fields) if field != "seed"] or ["name"]
-    first, others = varied[0], varied[1:]
-    values = list(dict.fromkeys(brief(row[first]) for row in rows))
-    tones = next((f for f in others if len({brief(row[f]) for row in rows}) <= len(PALETTE)), None)
-    kinds = list(dict.fromkeys(brief(row[tones]) for row in rows)) if tones else [""]
-    figure = new_figure(PAGE_WIDTH, 4.2, title)
-    axes = figure.subplots()
-    for number, kind in enumerate(kinds):
-        mine = [row for row in rows if tones is None or brief(row[tones]) == kind]
-        shift = 0.6 * ((number + 0.5) / len(kinds) - 0.5)
-        axes.plot(
-            [values.index(brief(row[first])) + shift for row in mine],
-            [row[key] for row in mine],
-            "o",
-            markersize=4,
-            alpha=0.7,
-            color=PALETTE[number],
-            label=plain(f"{(tones or '').removeprefix(DOTTED)} {kind}"),
-        )
-    label_axes(axes, plain(first.removeprefix(DOTTED)), title_y)
-    long = max(map(len, values)) * len(values) > 80
-    axes.set_xticks(
-        range(len(values)), shortened(values, 24), rotation=60 if long else 0,
-        ha="right" if long else "center", fontsize=NOTE if long else TICK,
-    )  # fmt: skip
-    open_axes(axes)
-    if tones:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=TICK)
-    return figure

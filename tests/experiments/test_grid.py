@@ -221,27 +221,26 @@ def test_the_command_line_stands_for_what_the_file_says(command, write, starts, 
     [
         ({"lr": [0.01, 0.02], "seed": [0, 1, 2]}, "curves"),
         ({"lr": [0.01, 0.02], "seed": list(range(8))}, "means"),
-        ({"lr": [0.01 + i / 1000 for i in range(5)], "momentum": [0.1, 0.2, 0.3]}, "dots"),
+        ({"lr": [0.01 + i / 1000 for i in range(5)], "momentum": [0.1, 0.2, 0.3]}, "best"),
     ],
 )
 def test_the_picture_says_what_can_be_told_apart(grid, monkeypatch, grid_keys, kind) -> None:
     from compact_vit.experiment import drawn
 
     drawings = {}
-    for name in ("compare_curves", "_dots"):
-        real = getattr(drawn, name)
-        monkeypatch.setattr(
-            drawn, name, lambda *args, n=name, r=real: drawings.update({n: args}) or r(*args)
-        )
+    real = drawn.compare_curves
+    monkeypatch.setattr(
+        drawn, "compare_curves", lambda *args: drawings.update(compare_curves=args) or real(*args)
+    )
     train = {"dataset": "digits", "model": "mlp", "epochs": 3, "optimizer": "momentum"}
     grid(grid=grid_keys, train=train, picture={"axes": "log-log"}, workers=4)
     assert Path("out/comparison.png").stat().st_size > 10_000
-    if kind == "dots":
-        rows, _, fields = drawings["_dots"]
-        assert (len(rows), fields) == (15, ["lr", "momentum"])
-        return
     histories, title, axes = drawings["compare_curves"]
     assert axes == "log-log"
+    if kind == "best":
+        assert "the 14 of the lowest losses of 15" in title
+        assert len(histories) == 14
+        return
     if kind == "curves":
         assert list(histories) == NAMES
         return
