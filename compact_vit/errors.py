@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
-from typing import TypeGuard
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 
 class UsageError(ValueError):
@@ -54,3 +54,12 @@ def unknown(kind: str, got: str, choices: Iterable[str], form: str = "") -> Usag
     every = f"names are of the form {form}" if form else f"choose from {', '.join(names)}"
     hint = f"did you mean {near!r}?" if near else every
     return UsageError(f"unknown {kind} {got!r}: {hint}")
+
+
+def given(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """Those of ``options`` that are not None; ``UsageError`` for one that is not ``known``."""
+    names = list(known)
+    for option in options:
+        if option not in names:
+            raise unknown("model option", option, names)
+    return {option: value for option, value in options.items() if value is not None}

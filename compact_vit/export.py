@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shlex
 import sys
@@ -16,17 +17,18 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from .models.compact import CompactTransformer
+    from .score.runs import Needed
     from .train.config import TrainConfig
     from .train.run import RunFolder, TrainedModel
 
 
 #: What ``summary.json`` says of how the weights came about.
-_TOLD: dict[str, Any] = {
-    "train_pictures": int,
-    "seconds": (int, float),
-    "hardware": str,
-    "versions": dict,
-}
+_TOLD: Needed = (
+    ("train_pictures", int, lambda v: v >= 1),
+    ("seconds", (int, float), lambda v: 0 <= v < math.inf),
+    ("hardware", str, bool),
+    ("versions", dict, bool),
+)
 
 
 def export_run(
@@ -90,13 +92,9 @@ def export_run(
 
 def _summary_of(run: RunFolder) -> dict[str, Any]:
     """The summary of ``run``; ``UsageError`` for one that is damaged, or of no use to others."""
-    summary = run.read_json("summary.json")
-    for name, kind in _TOLD.items():
-        if not isinstance(summary.get(name), kind):
-            value = summary.get(name)
-            raise UsageError(
-                f"'{run.path}' is damaged: in its summary.json {name} is {value!r:.40}"
-            )
+    from .score.runs import read_summary
+
+    summary = read_summary(run, _TOLD)
     if "overfit" in summary:
         raise UsageError(
             f"'{run.path}' has learnt a few pictures by heart, to train and to test on: export a "
@@ -114,7 +112,7 @@ def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, An
         "epoch": trained.epoch,
         "seed": config.seed,
         "command": command_of(config),
-        **{name: summary[name] for name in _TOLD},
+        **{name: summary[name] for name, _, _ in _TOLD},
     }
 
 

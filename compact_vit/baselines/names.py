@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from ..errors import unknown
+from ..errors import given, unknown
 from .config import (
     BaselineConfig,
     CifarResNetConfig,
@@ -74,12 +74,7 @@ def config_from_name(name: str, **options: Any) -> BaselineConfig:
         form = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
         raise unknown("model", name, named_baselines(), form)
     kind, values = member
-    known = [field.name for field in fields(kind)]
-    for option, value in options.items():
-        if option not in known:
-            raise unknown("model option", option, known)
-        if value is not None:
-            values[option] = value
+    values |= given(options, (field.name for field in fields(kind)))
     config = kind(**values)
     if name in _DIVISORS and "widths" not in values:
         inputs = config.in_chans * math.prod(config.height_width)

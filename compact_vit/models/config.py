@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UsageError, is_real, is_whole, unknown
+from ..errors import UsageError, given, is_real, is_whole, unknown
 
 FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
@@ -178,12 +178,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
         "num_classes": _SUFFIX_CLASSES.get(match["classes"], 10),
     }
     values |= CCT2 if match["family"] == "cct2" else {}
-    known = [field.name for field in fields(ModelConfig)]
-    for option, value in options.items():
-        if option not in known:
-            raise unknown("model option", option, known)
-        if value is not None:
-            values[option] = value
+    values |= given(options, (field.name for field in fields(ModelConfig)))
     return ModelConfig(**values)
 
 

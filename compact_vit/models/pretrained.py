@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, unknown
+from ..errors import UsageError, given
 from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, first_conv
@@ -145,12 +145,8 @@ def build_pretrained(stored: Stored, **options: Any) -> CompactTransformer:
     channels adapts the first convolution, of other ``num_classes`` the classifier is new. Other
     options must suit the weights: ``UsageError`` if they do not.
     """
-    known = [field.name for field in dataclasses.fields(ModelConfig)]
-    for option in options:
-        if option not in known:
-            raise unknown("model option", option, known)
-    given = {option: value for option, value in options.items() if value is not None}
-    config = dataclasses.replace(stored.config, **given)
+    known = (field.name for field in dataclasses.fields(ModelConfig))
+    config = dataclasses.replace(stored.config, **given(options, known))
     check_unseen(config, stored.config)
     model = CompactTransformer(config)
     fill(model, stored.state, stored.config)

@@ -118,22 +118,17 @@ def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict
     Attention is in two parts: its linear maps, and its products, which alone grow with the square
     of the tokens. An activation belongs to the module that first keeps it for its backward pass.
     """
-    costs = _measure(model, input_size)
-    parameters: Counter[str] = Counter()
-    for name, parameter in model.named_parameters():
-        parameters[name.rpartition(".")[0]] += parameter.numel()
+    costs = costs_of(model, input_size)
 
-    def of(modules: str, counts: Counter[str]) -> int:
-        return sum(count for name, count in counts.items() if re.fullmatch(modules, name))
-
-    return {
-        kind: Cost(
-            parameters=of(modules, parameters),
-            macs=of(modules, costs.macs),
-            activation_megabytes=of(modules, costs.kept) / 1e6,
+    def of(modules: str) -> Cost:
+        found = [cost for name, cost in costs.items() if re.fullmatch(modules, name)]
+        return Cost(
+            parameters=sum(cost.parameters for cost in found),
+            macs=sum(cost.macs for cost in found),
+            activation_megabytes=sum(cost.activation_bytes for cost in found) / 1e6,
         )
-        for kind, modules in _KINDS.items()
-    }
+
+    return {kind: of(modules) for kind, modules in _KINDS.items()}
 
 
 def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:
