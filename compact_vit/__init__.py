@@ -1,4 +1,4 @@
-"""Compact vision transformers (ViT-Lite, CVT, CCT) for little data and small machines.
+"""Compact vision transformers (ViT-Lite, CVT, CCT, CCT2) for little data and small machines.
 
 The public names are listed in ``__init__.pyi``; each imports its module on first use.
 """

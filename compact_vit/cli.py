@@ -24,7 +24,10 @@ from .errors import Stopped, UsageError, nearest, unknown
 COMMANDS = {
     "train": ("train.cli", "train a model on a named data set or a folder of pictures"),
     "experiment": ("experiment.cli", "grids of runs and searches among them, from one file"),
-    "evaluate": ("evaluate", "accuracy of a finished run, per class, with a confusion matrix"),
+    "evaluate": (
+        "evaluate",
+        "accuracy of a run or of weights, per class, with a confusion matrix",
+    ),
     "predict": ("predict", "the most likely classes of pictures, by a run or weights at hand"),
     "export": ("export", "a finished run's weights as a folder to hand on"),
     "plot": ("plot", "pictures of runs, of the augmentation, of attention, of mistakes"),
@@ -193,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "",
         "program",
         {name: about for name, (_, about) in COMMANDS.items()},
-        description="Compact vision transformers: train, evaluate, predict, report, bench.",
+        description="Compact vision transformers: models, training, evaluation, size reports.",
     )
     parser.add_argument("--version", action="version", version=f"compact-vit {__version__}")
     words = list(sys.argv[1:] if argv is None else argv)

@@ -43,7 +43,7 @@ class TrainConfig:
     )
     download: bool = _field("data", "fetch a missing archive", True)
     on_bad_picture: str = _field(
-        "data", "what of a folder is no readable picture: refuse, or skip it", "refuse"
+        "data", "files of a folder that are no readable pictures: refuse, or skip them", "refuse"
     )
     img_size: int | tuple[int, int] = _field(
         "data", "side of the pictures, or HEIGHTxWIDTH, pixels"
@@ -52,14 +52,14 @@ class TrainConfig:
         "data", "stratified share of the training set held out to pick the best epoch on", 0.0
     )
     train_pictures: int = _field(
-        "data", "so many of the training pictures, what is held out of them too; 0: all", 0
+        "data", "use only this many training pictures, the held-out part among them; 0: all", 0
     )
     overfit: int = _field(
-        "data", "learn so many pictures by heart: can the model learn at all? 0: no", 0
+        "data", "sanity check: train and test on this many pictures until all are right; 0: off", 0
     )
 
     report_on: str = _field(
-        "data", "split that the summary is of: test; val, so that nobody looks at the test", "test"
+        "data", "split that summary.json reports: test, or val to leave the test set alone", "test"
     )
 
     recipe: str = _field("recipe", "named set of values; every other flag overrides it")
@@ -69,14 +69,12 @@ class TrainConfig:
         "classify",
     )
     teacher: str | None = _field(
-        "recipe", "run, or timm/NAME with its weights, whose answers are learnt too", None
+        "recipe", "run, or timm/NAME with its weights, to distil from", None
     )
     distillation: float = _field(
-        "recipe", "share of the loss that is of the teacher's answers", 0.5
+        "recipe", "weight of the distillation loss; the labels' has the rest", 0.5
     )
-    temperature: float = _field(
-        "recipe", "what logits are divided by where the teacher's answers are learnt", 4.0
-    )
+    temperature: float = _field("recipe", "softmax temperature of the distillation loss", 4.0)
 
     model: str = _field("model", "any name of a family: cct_6_3x1, cvt_7_4, vit_lite_6_4, ...")
     init_from: str | None = _field(
@@ -86,7 +84,7 @@ class TrainConfig:
         None,
     )
     model_options: Mapping[str, Any] = _field(
-        "model", "what else the model takes: widths=512,256 batch_norm=true, ..."
+        "model", "further options of the model: widths=512,256 batch_norm=true, ..."
     )
     dropout: float | None = _field("model", "dropout of embeddings, projections and MLP")
     positional_embedding: str | None = _field("model", "learnable, sine or none (transformers)")
@@ -106,7 +104,7 @@ class TrainConfig:
     min_crop_area: float = _field(
         "augmentation", "smallest share of a random resized crop; 1: no such crop"
     )
-    flip: float = _field("augmentation", "probability of mirroring")
+    flip: float = _field("augmentation", "probability of a horizontal flip")
     erasing: float = _field("augmentation", "probability of erasing a rectangle")
     mask_ratio: float = _field("augmentation", "share of a picture's blocks that are hidden")
     mask_block: int = _field("augmentation", "side of a block that is hidden, pixels")
@@ -120,7 +118,7 @@ class TrainConfig:
     batch_size: int = _field("optimisation", "pictures an optimiser step, over all accumulation")
     accumulation: int | str = _field(
         "optimisation",
-        "parts a batch is computed in, to save memory; auto: small ones on a CPU",
+        "gradient accumulation: parts a batch is computed in; auto: small ones on a CPU",
         "auto",
     )
     optimizer: str = _field("optimisation", ", ".join(OPTIMIZERS))
@@ -130,19 +128,19 @@ class TrainConfig:
         "peak learning rate; the recipes' suit adam, adamw and muon, and others need more",
     )
     schedule: str = _field(
-        "optimisation", "course of the learning rate: " + ", ".join(SCHEDULES), "cosine"
+        "optimisation", "learning-rate schedule: " + ", ".join(SCHEDULES), "cosine"
     )
     decay_rate: float = _field(
-        "optimisation", "what step, multistep, exponential and plateau multiply lr by", 0.1
+        "optimisation", "factor on lr of step, multistep, exponential and plateau", 0.1
     )
     decay_epochs: int | tuple[int, ...] = _field(
         "optimisation",
         "multistep: the epochs after which lr falls; step and exponential: how many that takes",
         (),
     )
-    restarts: int = _field("optimisation", "times that cosine_restarts begins again", 3)
+    restarts: int = _field("optimisation", "warm restarts of cosine_restarts", 3)
     plateau_patience: int = _field(
-        "optimisation", "epochs without a lower validation loss that plateau bears", 5
+        "optimisation", "patience of plateau: epochs without a lower validation loss", 5
     )
     min_lr: float = _field(
         "optimisation", "learning rate at a cosine's end and of the cool-down, plateau's least"
@@ -154,10 +152,12 @@ class TrainConfig:
         "optimisation", "decay of weights; norms, biases, positions and tokens take none"
     )
     clip_grad: float = _field("optimisation", "largest gradient norm; 0: no clipping")
-    ema: float = _field("optimisation", "decay a step of averaged weights, evaluated; 0: off")
+    ema: float = _field(
+        "optimisation", "EMA of the weights, then evaluated: its decay a step; 0: off"
+    )
     early_stopping: int = _field(
         "optimisation",
-        "epochs without a better validation accuracy after which the run ends; 0: never",
+        "patience: epochs without a better validation accuracy that end the run; 0: never",
         0,
     )
 
@@ -172,7 +172,7 @@ class TrainConfig:
         "auto",
     )
     cpu_attention_dropout: bool = _field(
-        "machine", "drop attention weights on a CPU too, where it costs the fused attention"
+        "machine", "keep attention dropout on a CPU, where it rules out the fused attention kernel"
     )
     device: str = _field("machine", "auto, cpu, cuda, cuda:1, mps, ...", "auto")
     deterministic: bool = _field(
@@ -180,7 +180,7 @@ class TrainConfig:
     )
     seed: int = _field("machine", "of weights, order and augmentation", 0)
     track: tuple[str, ...] = _field(
-        "machine", "who is told of every epoch: tensorboard, wandb (extra 'track')", ()
+        "machine", "log every epoch to: tensorboard, wandb (which are installed apart)", ()
     )
 
     def __post_init__(self) -> None:
