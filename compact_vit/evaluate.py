@@ -171,7 +171,13 @@ def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, An
 def describe(trained: TrainedModel, split: str) -> str:
     """What a picture of a run's results is titled."""
     data = data_name(trained.config)
-    return f"{trained.config.model} on {data}, {split}{_of_epoch(trained.epoch)}"
+    part = tested_on(trained, split)
+    return f"{trained.config.model} on {data}, {part}{_of_epoch(trained.epoch)}"
+
+
+def tested_on(trained: TrainedModel, split: str) -> str:
+    """What a ``split`` is: of a run that learns by heart, what it is trained on is tested."""
+    return "train" if trained.config.overfit else split
 
 
 def _of_epoch(epoch: int | None) -> str:
@@ -240,9 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report = class_report(evaluation, trained.classes)
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
-    # what is learnt by heart is what is tested on
-    split = "train" if trained.config.overfit else args.split
-    title = describe(trained, split)
+    title = describe(trained, args.split)
     save_figure(plot_confusion(report["confusion"], trained.classes, title), confusion)
     save_figure(
         plot_reliability(
@@ -253,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = {
         "model": trained.config.model,
         "dataset": trained.config.dataset,
-        "split": split,
+        "split": tested_on(trained, args.split),
         "epoch": trained.epoch,
         "n": evaluation.n,
         **evaluation.figures(),

@@ -65,10 +65,12 @@ def ranked(results: Sequence[Result], floor: float) -> list[Row]:
     ``floor`` is in percent. Raises ``UsageError`` for figures out of range.
     """
     scores = [_score(result, floor) for result in results]
-    placed = {i: (r, a, p) for i, r in enumerate(results) if (a := r.accuracy) is not None
-              and (p := r.parameters) is not None}  # fmt: skip
-    whole = list(placed)
-    front = {whole[i] for i in pareto_front([(placed[i][2], placed[i][1]) for i in whole])}
+    sized = [
+        (i, result.parameters, result.accuracy)
+        for i, result in enumerate(results)
+        if result.parameters is not None and result.accuracy is not None
+    ]
+    front = {sized[k][0] for k in pareto_front([(size, accuracy) for _, size, accuracy in sized])}
     order = rank((str(i), score) for i, score in enumerate(scores))
     return [
         Row(

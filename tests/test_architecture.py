@@ -78,7 +78,7 @@ TORCH_FREE = [
     "experiment/search.py",
     "experiment/space.py",
     "experiment/table.py",
-    "experiment/trial.py",
+    "experiment/journal.py",
     "experiment/trials.py",
     "experiment/words.py",
     "export.py",

@@ -37,7 +37,7 @@ def run(job: Mapping[str, Any]) -> int:
 
     from ..train.config import TrainConfig
     from ..train.loop import resume, train
-    from .trial import NotWorthIt, follow
+    from .journal import NotWorthIt, follow
 
     torch.set_num_threads(job["threads"])
     output = Path(job["output"])

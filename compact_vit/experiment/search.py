@@ -15,12 +15,12 @@ from ..errors import Stopped, UsageError
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
 from .fields import check_folder, configured
+from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
 from .record import read_json, write_json
 from .space import Choice, Search
 from .table import field_columns
-from .trial import JOURNAL, import_optuna, mend
 from .trials import Trials, run_name
 from .words import in_words, shown
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from .child import PRUNED, REFUSED
 from .fields import configured
+from .journal import import_optuna, open_study
 from .pool import CHILD, Ended, Job
 from .record import read_history, read_json
 from .space import Choice, Range, Search
-from .trial import import_optuna, open_study
 
 if TYPE_CHECKING:
     import optuna

@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> Stored:
     except (SafetensorError, ValueError, KeyError) as error:
         raise _damaged(path, f"{error!s:.80}") from None
     check_sum(state, card, folder)
-    name = difference(state, config)
+    name = differing_tensor(state, config)
     if name is not None:
         raise UsageError(
             f"'{folder / CARD}' is damaged: it is of another model than {WEIGHTS} ({name})"
@@ -125,7 +125,7 @@ def _check_input(known: Mapping[str, Any], config: ModelConfig) -> None:
         raise UsageError(f"label_names must be {config.num_classes} names, got {names!r:.60}")
 
 
-def difference(state: Mapping[str, Tensor], config: ModelConfig) -> str | None:
+def differing_tensor(state: Mapping[str, Tensor], config: ModelConfig) -> str | None:
     """The first tensor, by name, in which ``state`` is not of a model of ``config``, if any is."""
     with torch.device("meta"):
         described = CompactTransformer(config).state_dict()

@@ -19,7 +19,7 @@ from .card import model_card
 from .compact import CompactTransformer
 from .config import ModelConfig, config_from_name, name_of
 from .preprocessing import pretrained_cfg
-from .pretrained import difference, digest
+from .pretrained import differing_tensor, digest
 from .shipped import CARD, WEIGHTS, holds_weights
 
 #: What a name says of a model; the other fields are options.
@@ -48,7 +48,7 @@ def save_pretrained(
     check_folder(path)
     config = dataclasses.replace(model.config, num_classes=model.num_classes)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    differing = difference(state, config)
+    differing = differing_tensor(state, config)
     if differing is not None:
         raise UsageError(
             f"the model is not what its configuration describes ({differing} differs): "

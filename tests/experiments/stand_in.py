@@ -55,7 +55,7 @@ def follower(told: dict, output: Path):
     """What hears of an epoch, and says whether a trial ends there."""
     if told.get("trial", {"pruner": "none"})["pruner"] == "none":
         return lambda row: False
-    from compact_vit.experiment.trial import NotWorthIt, follow
+    from compact_vit.experiment.journal import NotWorthIt, follow
 
     on_epoch = follow(told["trial"], output)
 

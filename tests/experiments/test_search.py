@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.experiment import child, read_experiment, run_search, trial
+from compact_vit.experiment import child, journal, read_experiment, run_search
 from compact_vit.train.config import TrainConfig
 
 TRAIN = {"dataset": "digits", "model": "mlp", "val_fraction": 0.1}
@@ -77,7 +77,7 @@ def test_trials_are_drawn_from_the_space_and_the_best_is_tested_once(search, tes
     best = max(result.rows, key=lambda row: row["val_accuracy"])
     assert tested == [Path("out", f"trial-{best['trial']:04d}")]
     assert result.best["val_accuracy"] == best["val_accuracy"]
-    assert trial.open_study(Path("out"), "none").best_value == best["val_accuracy"]
+    assert journal.open_study(Path("out"), "none").best_value == best["val_accuracy"]
     assert (result.best["test_accuracy"], result.best["n"]) == (55.0, 360)
     assert result.best["tested"] == [best["trial"]]
     assert json.loads(Path("out/best.json").read_text()) == result.best
@@ -192,8 +192,8 @@ def test_several_workers_share_a_journal(search) -> None:
 @pytest.fixture
 def job(tmp_path, picture_folder):
     """A real trial of a journal in which five have done better than any can."""
-    optuna = trial.import_optuna()
-    study = trial.open_study(tmp_path, "median")
+    optuna = journal.import_optuna()
+    study = journal.open_study(tmp_path, "median")
     for _ in range(5):
         done = study.ask()
         for epoch in range(1, 6):
@@ -268,16 +268,16 @@ def test_a_real_search(command, write) -> None:
 
 
 def test_a_journal_cut_short_is_mended(tmp_path) -> None:
-    study = trial.open_study(tmp_path, "none")
+    study = journal.open_study(tmp_path, "none")
     study.tell(study.ask(), 50.0)
-    journal = tmp_path / trial.JOURNAL
-    whole = journal.read_bytes()
-    journal.write_bytes(whole + b'{"op_code": 4, "wor')
-    (tmp_path / f"{trial.JOURNAL}.lock").touch()
-    trial.mend(tmp_path)
-    assert journal.read_bytes() == whole
-    assert [path.name for path in tmp_path.glob("journal*")] == [trial.JOURNAL]
-    again = trial.open_study(tmp_path, "none")
+    log = tmp_path / journal.JOURNAL
+    whole = log.read_bytes()
+    log.write_bytes(whole + b'{"op_code": 4, "wor')
+    (tmp_path / f"{journal.JOURNAL}.lock").touch()
+    journal.mend(tmp_path)
+    assert log.read_bytes() == whole
+    assert [path.name for path in tmp_path.glob("journal*")] == [journal.JOURNAL]
+    again = journal.open_study(tmp_path, "none")
     again.tell(again.ask(), 60.0)
     assert again.best_value == 60.0
     assert len(again.trials) == 2
