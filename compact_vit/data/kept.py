@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
 OURS = re.compile(r"[0-9a-f]{32}\.(npy|json|\d+\.tmp|\d+\.json\.tmp)")
 #: bytes of a kept pack that its checksum covers, so that opening a huge one stays quick
 _CHECKED = 1 << 30
+#: seconds; whoever still writes into a file has done so within the last
+_DAY = 86_400.0
 #: what reading damaged notes raises
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def reserve(scratch: Path, shape: tuple[int, ...]) -> None:
-    """Make the file ``scratch`` of an array of zeros, its room on the disk taken for certain."""
+    """Make the file ``scratch`` of an array of zeros, its room on the disk taken for certain.
+
+    What killed processes left beside it a day ago and more is deleted first.
+    """
     scratch.parent.mkdir(parents=True, exist_ok=True)
+    for left in scratch.parent.glob("*.tmp"):
+        with contextlib.suppress(OSError):  # somebody else was faster
+            if OURS.fullmatch(left.name) and time.time() - left.stat().st_mtime > _DAY:
+                left.unlink()
     try:
         np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
         if hasattr(os, "posix_fallocate"):  # a full disk would otherwise kill the process later

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import secrets
 import shutil
 import sys
 import warnings
@@ -122,7 +123,7 @@ def pack(
     if math.prod(shape) > _LARGE:
         taken = _gigabytes(math.prod(shape))
         _log.warning("the decoded pictures of %s take %s in %s", title, taken, store.parent)
-    scratch = store.with_suffix(f".{os.getpid()}.tmp")
+    scratch = store.with_suffix(f".{secrets.randbits(63)}.tmp")  # in containers all are process 1
     try:
         reserve(scratch, shape)
     except OSError as error:

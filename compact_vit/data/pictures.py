@@ -5,6 +5,7 @@ Letters: N pictures of M in memory, C channels, H and W the height and width.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +69,13 @@ class DataSplits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: int = 0
+
+    def digest(self) -> str:
+        """A checksum of the classes and of all labels in their order, which most changes change."""
+        sha = hashlib.sha256(repr(self.classes).encode())
+        for part in (self.train, self.val, self.test):
+            sha.update(b"none" if part is None else part.labels.numpy().tobytes())
+        return sha.hexdigest()
 
 
 def height_width(img_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -68,7 +68,11 @@ def choose(
     transformer = isinstance(model, ModelConfig)
     batch_norm = not isinstance(model, ModelConfig) or model.tokenizer_norm
     if isinstance(config.accumulation, int):
-        parts = config.accumulation
+        parts = min(config.accumulation, batch_size)
+        if parts < config.accumulation:
+            notes.append(
+                f"accumulation is {parts}, not {config.accumulation}: a step has no more pictures"
+            )
         if parts > 1 and batch_norm:
             notes.append("batch normalisation, if the model has it, sees each part by itself")
     elif isinstance(model, ModelConfig):

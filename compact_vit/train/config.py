@@ -255,12 +255,19 @@ def data_name(config: TrainConfig) -> str:
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """``config`` with paths that lead from anywhere to what they lead to from here."""
     given = {name: getattr(config, name) for name in ("data_dir", "init_from", "teacher")}
-    paths = {
-        name: os.path.abspath(os.path.expanduser(path))
+    paths: dict[str, Any] = {
+        name: _whole(path)
         for name, path in given.items()
         if path is not None and not is_name(name, path)
     }
+    options = config.model_options
+    if isinstance(options.get("pretrained"), str):  # a file of weights
+        paths["model_options"] = {**options, "pretrained": _whole(options["pretrained"])}
     return dataclasses.replace(config, **paths)
+
+
+def _whole(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def is_name(field: str, value: str) -> bool:

@@ -75,6 +75,13 @@ class Processes:
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return int(largest)
 
+    def alike(self, value: str) -> bool:
+        """Whether ``value`` is the same in all."""
+        values: list[str | None] = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(values, value)
+        return len(set(values)) == 1
+
     def gather(self, rows: Tensor) -> Tensor:
         """The ``rows [N_r, ...]`` of all, in their order, on the CPU: ``[N, ...]``."""
         if self.count == 1:

@@ -31,6 +31,7 @@ from ..data.datasets import load_dataset, stratified_split
 from ..data.pictures import DataSplits, Pictures
 from ..errors import UsageError
 from .config import TrainConfig
+from .distributed import Processes
 from .model import model_config
 from .rules import need_validation
 
@@ -70,6 +71,17 @@ def load_splits(config: TrainConfig) -> DataSplits:
     kept, held = stratified_split(splits.train.labels, config.val_fraction, config.seed)
     train = splits.train.part(kept)
     return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))
+
+
+def load_alike(config: TrainConfig, together: Processes) -> DataSplits:
+    """The same for each of several processes; ``UsageError`` if they find different pictures."""
+    splits = together.in_turns(lambda: load_splits(config))
+    if not together.alike(splits.digest()):
+        raise UsageError(
+            "the processes of a run must read the same pictures, got different labels: give every "
+            "machine the same data set"
+        )
+    return splits
 
 
 def _copied(pictures: Pictures, index: Tensor) -> Pictures:

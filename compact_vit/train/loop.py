@@ -21,7 +21,7 @@ from .distributed import Processes, lost, processes
 from .ending import ended
 from .epoch import train_epoch
 from .estimate import Forecast
-from .inputs import TrainBatch, build_train_batch, load_splits
+from .inputs import TrainBatch, build_train_batch, load_alike
 from .interrupt import Stopper
 from .machine import exactly, hardware, pick_device
 from .metrics import Evaluating
@@ -96,22 +96,19 @@ def resume(
     from, or another process trains in the folder, and ``Stopped`` as ``train`` does.
     """
     with processes() as together, ExitStack() as held:
-        folder, config = together.share(lambda: _open(run))
+        folder = together.share(lambda: RunFolder.open(run))
+        config = together.share(folder.config)
         together.share(lambda: held.enter_context(folder.alone()))
         with exactly(config.deterministic):
-            current = _Run.build(config, together, quiet, time_limit)
-            state, saved = current.state, together.share(folder.newest)
+            saved = together.share(folder.newest)
+            current = _Run.build(config, together, quiet, time_limit, fetch=saved is None)
+            state = current.state
             if saved is None:
                 together.agree(lambda: start_from(state, config))
             else:
-                together.agree(lambda: take_up(state, current.splits, folder, *saved))
+                together.agree(lambda: take_up(state, config, current.splits, folder, *saved))
             history = together.share(lambda: folder.keep_metrics(state.epoch, state.answers))
             return current.go(folder, history, on_epoch)
-
-
-def _open(run: str | os.PathLike[str]) -> tuple[RunFolder, TrainConfig]:
-    folder = RunFolder.open(run)
-    return folder, folder.config()
 
 
 @dataclass(frozen=True)
@@ -129,17 +126,21 @@ class _Run:
 
     @classmethod
     def build(
-        cls, config: TrainConfig, together: Processes, quiet: bool, time_limit: float | None
+        cls,
+        config: TrainConfig,
+        together: Processes,
+        quiet: bool,
+        time_limit: float | None,
+        *,
+        fetch: bool = True,
     ) -> _Run:
         together.agree(lambda: need_packages(config.track))
         stopper = Stopper(time_limit)
         device = together.agree(lambda: pick_device(config.device))
-        splits = together.in_turns(lambda: load_splits(config))
-        state = together.agree(lambda: build_state(config, splits, device, together))
-        batch = build_train_batch(config, splits)
-        forward = compiled_forward(state)
-        quiet = quiet or not together.first
-        return cls(config, splits, state, batch, forward, stopper, quiet)
+        splits = load_alike(config, together)
+        state = together.agree(lambda: build_state(config, splits, device, together, fetch=fetch))
+        batch, forward = build_train_batch(config, splits), compiled_forward(state)
+        return cls(config, splits, state, batch, forward, stopper, quiet or not together.first)
 
     @property
     def together(self) -> Processes:
@@ -231,7 +232,6 @@ class _Run:
             )
         before = state.unfinished
         loss, right, seen = map(sum, zip(*before["sums"], strict=True))
-        seconds = before["seconds"]
         start = time.perf_counter()
         evaluation = self._evaluate(pictures)
         if not seen or not math.isfinite(evaluation.loss):
@@ -246,8 +246,8 @@ class _Run:
             "train_loss": loss / seen,
             **({"train_accuracy": 100 * right / seen} if state.answers else {}),
             **{f"{split}_{name}": value for name, value in evaluation.figures().items()},
-            "pictures_per_second": progress.pictures / seconds,
-            "seconds": seconds + time.perf_counter() - start,
+            "pictures_per_second": progress.pictures / before["seconds"],
+            "seconds": before["seconds"] + time.perf_counter() - start,
         }
         return row, evaluation
 
@@ -264,7 +264,7 @@ class _Run:
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
         start = time.perf_counter()
-        save_run(folder, self.state, self.splits, row)
+        save_run(folder, self.config, self.state, self.splits, row)
         self.stopper.saved(time.perf_counter() - start)
 
     def _finish(

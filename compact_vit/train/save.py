@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,23 @@ import torch
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .checkpoint import save_checkpoint, unfit
+from .config import TrainConfig, with_whole_paths
 from .run import RunFolder
 from .state import TrainState
 
+#: What may be another when a run goes on: where its files lie, and how the machine is used.
+_MAY_CHANGE = {
+    *("data_dir", "download", "init_from", "teacher", "track"),
+    *("device", "precision", "compile", "deterministic", "accumulation"),
+}
+
 
 def save_run(
-    folder: RunFolder, state: TrainState, splits: DataSplits, row: dict[str, Any] | None
+    folder: RunFolder,
+    config: TrainConfig,
+    state: TrainState,
+    splits: DataSplits,
+    row: dict[str, Any] | None,
 ) -> None:
     """Write ``last.pt``, and ``best.pt`` if the epoch of ``row`` did best on the validation split.
 
@@ -27,7 +39,8 @@ def save_run(
     if picked:
         state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
     if state.processes.first:
-        content = _content(state, splits) | {"training": state.state_dict()}
+        whole = json.dumps(with_whole_paths(config).to_dict())
+        content = _content(state, splits) | {"config": whole, "training": state.state_dict()}
         save_checkpoint(folder.last, content, keep=True)
     if picked:
         save_best(folder, state, splits)
@@ -46,19 +59,26 @@ def _content(state: TrainState, splits: DataSplits) -> dict[str, Any]:
         "epoch": state.epoch,
         "classes": list(splits.classes),
         "pictures": len(splits.train),
+        "labels": splits.digest(),
         "mean": list(splits.mean),
         "std": list(splits.std),
     }
 
 
 def take_up(
-    state: TrainState, splits: DataSplits, folder: RunFolder, path: Path, saved: dict[str, Any]
+    state: TrainState,
+    config: TrainConfig,
+    splits: DataSplits,
+    folder: RunFolder,
+    path: Path,
+    saved: dict[str, Any],
 ) -> None:
     """Put ``state`` where the checkpoint ``saved`` at ``path`` left off.
 
     If its epoch is the best, a kill may have come before ``best.pt``, which is written again.
-    ``UsageError`` if it is of other classes or another number of training pictures, or damaged.
+    ``UsageError`` if it is of another configuration or of other labels, or damaged.
     """
+    _same_config(folder, config, saved.get("config"))
     now = (splits.classes, len(splits.train))
     try:
         before = (tuple(saved["classes"]), int(saved["pictures"]))
@@ -78,6 +98,27 @@ def take_up(
             f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
             f"{len(now[0])} and {now[1]:,}"
         )
+    if saved.get("labels", splits.digest()) != splits.digest():
+        raise UsageError(
+            f"the data set has changed since '{folder.path}' was trained: its labels are others, "
+            "or in another order, and what was held out would be trained on: put them back, or "
+            "train again"
+        )
     best = state.best is not None and state.best["epoch"] == state.epoch
     if best and state.unfinished is None and folder.summary() is None:
         save_best(folder, state, splits)
+
+
+def _same_config(folder: RunFolder, config: TrainConfig, saved: Any) -> None:
+    """Refuse what was written by hand into the configuration of a run that has begun."""
+    try:
+        before = dict(json.loads(saved))
+    except (TypeError, ValueError, RecursionError):  # an older checkpoint, or a forged one
+        return
+    for name, now in json.loads(json.dumps(config.to_dict())).items():
+        if name in before and name not in _MAY_CHANGE and before[name] != now:
+            raise UsageError(
+                f"config.json of '{folder.path}' has changed since the run began: {name} was "
+                f"{before[name]!r:.60} and is {now!r:.60}: put it back, or train another run, with "
+                f"--init-from {folder.path} to begin with what this one has learnt"
+            )

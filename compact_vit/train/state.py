@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -146,9 +147,13 @@ _EXAMPLES: dict[str, Any] = {
 
 
 def _plain(value: Any) -> Any:
-    """A schedule's state without what ``weights_only`` would refuse (bound methods, numpy)."""
+    """A schedule's state without what a checkpoint does not keep: methods, and the milestones.
+
+    These are a ``Counter``, which would come back as another kind; they stay as they were built.
+    """
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if not callable(v)}
+        moving = {k: v for k, v in value.items() if not (callable(v) or isinstance(v, Counter))}
+        return {k: _plain(v) for k, v in moving.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
@@ -159,8 +164,13 @@ def build_state(
     splits: DataSplits,
     device: torch.device,
     processes: Processes = ALONE,
+    *,
+    fetch: bool = True,
 ) -> TrainState:
-    """The state before the first step, the same in all processes."""
+    """The state before the first step, the same in all processes.
+
+    Without ``fetch`` the model has no pretrained weights: those of a checkpoint are coming.
+    """
     weights, order = (int(s) for s in np.random.SeedSequence(config.seed).generate_state(2))
     order_generator = torch.Generator().manual_seed(order)
     batch_size = min(config.batch_size, len(splits.train))
@@ -187,6 +197,7 @@ def build_state(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
         len(splits.classes),
         len(splits.mean),
+        fetch=fetch,
     ).to(device)
     module = pretraining(model, config).to(device) if config.objective == "mae" else model
     objective = build_objective(

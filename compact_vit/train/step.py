@@ -48,8 +48,7 @@ def train_step(
         right = objective.right(said, wanted)
         seen = torch.full((), float(len(part)), device=x.device)
         figures += torch.stack((loss.detach() * len(part), right.float(), seen))
-    norm = _update(state, config)
-    broken = ~(figures[0] + norm).isfinite()
+    norm, broken = _update(state, config, figures[0])
     for now, kept in zip(statistics, before, strict=True):
         now.copy_(now.where(~broken, kept))
     if state.ema is not None:
@@ -84,25 +83,29 @@ def averaged(forward: nn.Module, last: bool) -> AbstractContextManager[None]:
     return nullcontext() if last or no_sync is None else no_sync()
 
 
-def _update(state: TrainState, config: TrainConfig) -> Tensor:
-    """Clip the gradients and take the step, unless they are not finite; their norm before that."""
+def _update(state: TrainState, config: TrainConfig, loss: Tensor) -> tuple[Tensor, Tensor]:
+    """Clip the gradients and take the step, unless they or the loss are not finite.
+
+    Returns the gradients' norm before that, and whether the step was left out.
+    """
     optimizer, scaler = state.optimizer, state.scaler
     scaler.unscale_(optimizer)
     gradients = [p.grad for p in state.module.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
+    broken = ~(loss + norm).isfinite()
     if config.clip_grad:
         nn.utils.clip_grads_with_norm_(state.module.parameters(), config.clip_grad, norm)
     if scaler.is_enabled():  # it leaves the step out by itself
         scaler.step(optimizer)
         scaler.update()
     elif optimizer.defaults.get("fused"):  # its kernel is told, so nobody waits for the answer
-        optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
         optimizer.step()
-    elif norm.isfinite():
+    elif not broken:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     state.schedule.step()
-    return norm
+    return norm, broken
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from ..baselines.pretrained import Resize, timm_model, timm_statistics
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .metrics import autocast
-from .run import load_model
+from .run import RunFolder, load_model
 
 
 class Statistics(NamedTuple):
@@ -59,7 +59,7 @@ class Teacher:
 def load_teacher(name: str, splits: DataSplits, device: torch.device, precision: str) -> Teacher:
     """The teacher called ``name``, a run's folder or ``timm/NAME``, of the pictures of ``splits``.
 
-    Raises ``UsageError`` if it tells other classes, or sees other channels.
+    Raises ``UsageError`` if it has not finished, tells other classes, or sees other channels.
     """
     pupils = Statistics(splits.mean, splits.std)
     if name.startswith("timm/"):
@@ -72,6 +72,11 @@ def load_teacher(name: str, splits: DataSplits, device: torch.device, precision:
             )
         return Teacher(model, size, own, pupils, device, precision)
     trained = load_model(name)
+    if RunFolder.open(name).summary() is None:  # going on, it would be another teacher
+        raise UsageError(
+            f"teacher must be a run that has finished, got '{name}', which was stopped after "
+            f"epoch {trained.epoch} of {trained.config.epochs}: go on with --resume {name} first"
+        )
     if trained.classes != splits.classes:
         raise UsageError(
             f"teacher '{name}' must tell the data set's {len(splits.classes)} classes "

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,16 @@ def test_clear_cache_deletes_packs_and_nothing_else(picture_folder, cache):
     (cache / "data").rmdir()
     assert contents(cache) == kept
     assert clear_cache() == 0
+
+
+def test_what_a_killed_process_left_is_deleted_after_a_day(picture_folder, cache):
+    cache.mkdir(exist_ok=True)
+    left = {cache / f"{'0' * 32}.{age}.tmp": age for age in (1, 23 * 3600, 25 * 3600)}
+    for path, age in left.items():
+        path.write_bytes(b"half a pack")
+        os.utime(path, (time.time() - age,) * 2)
+    load_dataset("folder", data_dir=picture_folder)
+    assert [path.exists() for path in left] == [True, True, False]
 
 
 def test_clearing_a_cache_that_never_was(monkeypatch, tmp_path):

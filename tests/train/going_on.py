@@ -88,6 +88,26 @@ class _Nobody:
         pass
 
 
+def differ(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """The second of two machines has one label that the first has not."""
+    import pytest
+
+    from compact_vit.errors import UsageError
+    from compact_vit.train import inputs
+
+    join(rank, count, port)
+    load = inputs.load_splits
+
+    def loaded(config: TrainConfig):
+        splits = load(config)
+        splits.train.labels[0] += rank
+        return splits
+
+    inputs.load_splits = loaded
+    with pytest.raises(UsageError, match="must read the same pictures"):
+        loop.train(config, output=output, quiet=True)
+
+
 def quarrel(rank: int, count: int, port: int) -> None:
     """What processes do together: the first's result, everybody's error, turns on a machine."""
     import torch

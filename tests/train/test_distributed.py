@@ -239,6 +239,11 @@ def test_a_run_at_work_is_left_alone_by_all(tiny, tmp_path) -> None:
     assert [end.stderr.count("\n") for end in ends] == [1, 0]
 
 
+def test_different_pictures_are_refused(start, tiny, tmp_path) -> None:
+    assert start("differ", 2, tiny(), str(tmp_path / "run")) == [0, 0]
+    assert not (tmp_path / "run").exists()
+
+
 def test_torchrun(picture_folder, tmp_path) -> None:
     words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--img-size", "16"]
     words += ["--model", "cvt_2_8", "--device", "cpu", "--batch-size", "12", "--epochs", "1"]

@@ -63,6 +63,18 @@ def test_a_signal_finishes_the_step_and_saves(
     assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
 
 
+def test_what_comes_before_the_first_step_is_none(monkeypatch) -> None:
+    """Reading pictures and compiling may take a third of the limit, and are done once."""
+    clock = iter([0.0, 40.0, 41.0, 42.0, 98.0])  # built, entered, and three steps
+    monkeypatch.setattr(interrupt.time, "perf_counter", lambda: next(clock))
+    with Stopper(100.0) as stopper:
+        stopper.check()
+        stopper.check()
+        assert stopper.longest_step == 1.0
+        with pytest.raises(Stopped, match="time limit of 100 s"):
+            stopper.check()
+
+
 def test_a_second_interrupt_leaves_at_once(everything, tmp_path, monkeypatch) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -167,4 +179,4 @@ def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch) -> None
     result = train(everything(epochs=1), output=tmp_path / "run", quiet=True)
     steps = result.summary["train_pictures"] // result.config.batch_size
     assert saves[:steps] == [("last.pt", 0)] * steps
-    assert saves[-1] == ("last.pt", 1)
+    assert saves[steps:] == [("last.pt", 1), ("best.pt", 1)]

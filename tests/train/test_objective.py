@@ -159,6 +159,9 @@ def test_teachers_that_will_not_do(tiny, tmp_path, wise, picture_folder, monkeyp
     refused("unknown model 'timm/resnet_18'", teacher="timm/resnet_18")
     train(tiny(objective="mae", mask_block=8, epochs=1), output=tmp_path / "mae", quiet=True)
     refused("is pretraining, which has learnt no answers", teacher=tmp_path / "mae")
+    stopped = shutil.copytree(wise, tmp_path / "stopped")
+    (stopped / "summary.json").unlink()
+    refused("teacher must be a run that has finished, got .* after epoch ", teacher=stopped)
     for split in ("train", "test"):
         shutil.rmtree(picture_folder / split / "red")
     refused(r"must tell the data set's 2 classes \(.*got one of 3", teacher=wise)
@@ -431,18 +434,18 @@ def test_other_statistics_are_another_run(tiny, tmp_path) -> None:
     """As those of timm's weights, which a run of an older version did not take."""
     import dataclasses
 
-    from compact_vit.train import loop
+    from compact_vit.train import inputs
 
     config = tiny(epochs=2)
     stopped = stopped_after(config, tmp_path / "run", 1)
-    load = loop.load_splits
+    load = inputs.load_splits
 
     def other(config):
         splits = load(config)
         return dataclasses.replace(splits, std=tuple(2 * s for s in splits.std))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "load_splits", other)
+        patch.setattr(inputs, "load_splits", other)
         with pytest.raises(UsageError, match="normalised with other statistics"):
             resume(stopped, quiet=True)
     resume(stopped, quiet=True)
@@ -457,3 +460,6 @@ def test_paths_lead_from_anywhere(tiny, tmp_path, monkeypatch) -> None:
     assert config.init_from == str(tmp_path / "timm" / "run")
     assert config.data_dir == str(tmp_path / "timm" / "pictures")
     assert config.teacher == "timm/resnet18"
+    options = {"pretrained": "w.pth", "head": (8,)}
+    config = with_whole_paths(tiny(model="timm/resnet18", model_options=options))
+    assert config.model_options == {"pretrained": str(tmp_path / "w.pth"), "head": (8,)}

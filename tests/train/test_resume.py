@@ -115,7 +115,9 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     last = load_checkpoint(run / "last.pt")
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "model": "cvt_4_8"}))
-    refused("last.pt' is not a checkpoint of this run")
+    refused("model was 'cvt_2_8' and is 'cvt_4_8'")
+    (run / "config.json").write_text(json.dumps({**config, "epochs": 7}))
+    refused(r"config\.json of .* has changed since the run began: epochs was 2 and is 7")
     (run / "config.json").write_text(json.dumps(config))
     shutil.copy(run / "best.pt", run / "last.pt")  # has no optimiser
     refused("last.pt' is not a checkpoint of this run: 'training'")
@@ -123,6 +125,11 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     resume(run, quiet=True)
     (run / "metrics.jsonl").unlink()
     refused("metrics.jsonl' does not hold epochs 1 to 2")
+    moved = next((picture_folder / "train" / "red").iterdir())
+    there = picture_folder / "train" / "blue" / f"moved{moved.suffix}"
+    moved.rename(there)  # a label put right
+    refused("the data set has changed .* its labels are others")
+    there.rename(moved)
     shutil.copytree(picture_folder / "train" / "red", picture_folder / "train" / "yellow")
     refused("the data set has changed .* had 3 classes and .* now has 4")
     shutil.rmtree(picture_folder / "train" / "yellow")

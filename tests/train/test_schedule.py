@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from compact_vit.plot import figures
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.rules import SCHEDULES
 from compact_vit.train.schedule import build_schedule, decay_steps
+from compact_vit.train.state import _plain
 
 
 def rates(config: TrainConfig, steps_per_epoch: int) -> list[float]:
@@ -290,3 +292,37 @@ def test_every_schedule_is_drawn(name) -> None:
     assert len(drawn) == 800
     assert max(drawn) == pytest.approx(config.lr)
     assert drawn[400:] == pytest.approx(rates(config, 100)[400:])
+
+
+@pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "plateau"])
+def test_it_goes_on_from_every_step(schedule, tmp_path) -> None:
+    """Within the warm-up, at its end, in the course and in the cool-down."""
+    values = {"restarts": 1} if schedule == "cosine_restarts" else {}
+    config = TrainConfig(
+        schedule=schedule, epochs=10, warmup_ratio=0.3, cooldown_ratio=0.2, **values
+    )
+    wanted = rates(config, 2)
+
+    def built() -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=config.lr)
+        return optimizer, build_schedule(optimizer, config, 2)
+
+    for cut in range(len(wanted)):
+        found: list[float] = []
+
+        def go(optimizer, course, steps: int, found: list[float] = found) -> None:
+            for _ in range(steps):
+                found.append(optimizer.param_groups[0]["lr"])
+                optimizer.step()
+                course.step()
+
+        optimizer, course = built()
+        go(optimizer, course, cut)
+        state = {"optimizer": optimizer.state_dict(), "schedule": _plain(course.state_dict())}
+        torch.save(state, tmp_path / "state.pt")
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        optimizer, course = built()
+        optimizer.load_state_dict(state["optimizer"])
+        course.load_state_dict(state["schedule"])
+        go(optimizer, course, len(wanted) - cut)
+        assert found == wanted, cut

@@ -296,3 +296,11 @@ def test_nothing_is_written_for_what_cannot_run(tiny, tmp_path) -> None:
         with pytest.raises(UsageError):
             train(tiny(**wrong), output=tmp_path / "run", quiet=True)
         assert not (tmp_path / "run").exists()
+
+
+def test_no_part_of_a_batch_is_empty(tiny, tmp_path, capsys) -> None:
+    """Of 36 pictures none has 64 parts: a mean over nothing is no number."""
+    config = tiny(batch_size=128, accumulation=64, epochs=1)
+    result = train(config, output=tmp_path / "run")
+    assert "accumulation is 36, not 64" in capsys.readouterr().err
+    assert result.summary["skipped_steps"] == 0
