@@ -6,6 +6,7 @@ Letters: N pictures, C channels, H and W the height and width.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +100,13 @@ def _checked(info: DatasetInfo, splits: DataSplits) -> DataSplits:
     return splits
 
 
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(
+    labels: Tensor, fraction: float, seed: int, classes: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
     """Indices, ascending, of the part kept and of the ``fraction`` held out, alike in every class.
 
-    ``labels int64 [N]`` -> two disjoint ``int64`` vectors that together hold 0..N-1.
+    ``labels int64 [N]`` -> two disjoint ``int64`` vectors that together hold 0..N-1. A
+    ``UsageError`` names ``classes``.
     """
     from sklearn.model_selection import train_test_split
 
@@ -110,9 +114,10 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         raise UsageError(f"held-out fraction: wanted a number between 0 and 1, got {fraction}")
     present, counts = labels.unique(return_counts=True)
     if len(labels) and int(counts.min()) < 2:
+        rare = int(present[counts.argmin()])
         raise UsageError(
             f"held-out fraction: wanted at least 2 pictures of every class,"
-            f" got 1 of class {int(present[counts.argmin()])}"
+            f" got 1 of class {repr(classes[rare]) if classes else rare}"
         )
     try:
         kept, held = train_test_split(

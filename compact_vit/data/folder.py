@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -82,13 +83,18 @@ def _parts(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "does not exist"
         raise UsageError(
-            f"data folder {_shown(root)} {problem}: wanted one with train/ and test/ in it"
+            f"data folder {_shown(root)} {problem}: wanted one with train/ and test/ in it; if it "
+            "has moved, --data-dir says where to"
         )
     here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
     if "train" not in here or len(here) < 2:
         wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
         others = _listed(f"{name}/" for name in _subfolders(root))
-        raise UsageError(f"data folder {_shown(root)}: wanted {wanted} in it, found {others}")
+        way_out = "move the class folders into train/, and" if "train" not in here else "move"
+        raise UsageError(
+            f"data folder {_shown(root)}: wanted {wanted} in it, found {others}: {way_out} a fifth "
+            "of each class to test/<class>/"
+        )
     parts = {"train": root / "train", "test": root / ("test" if "test" in here else "val")}
     return parts | ({"val": root / "val"} if len(here) == 3 else {})
 
@@ -113,6 +119,8 @@ def _pictures(part: Path, classes: tuple[str, ...]) -> tuple[list[PictureFile], 
         if name not in label_of:
             near = nearest(name, classes)
             hint = f"did you mean {near!r}?" if near else f"they are {_listed(classes)}"
+            if near and unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", name):
+                hint = "its accents are in another Unicode form there: give both one name"
             raise UsageError(f"{_shown(part / name)}: {name!r} is not a class of train/: {hint}")
         inside = sorted(_walk(str(part / name), name, above))
         if not inside:

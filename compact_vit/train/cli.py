@@ -16,7 +16,7 @@ from .interrupt import seconds_of
 from .recipes import RECIPES
 
 if TYPE_CHECKING:
-    from .loop import TrainResult
+    from .result import TrainResult
 
 _EPILOG = (
     f"data sets: {', '.join(DATASETS)}. recipes: {', '.join(RECIPES)}. A flag that is not given "
@@ -50,7 +50,11 @@ def build_parser() -> Parser:
     )
     run = parser.add_argument_group("run")
     run.add_argument("--output", metavar="FOLDER", help="where to write (default: under runs/)")
-    run.add_argument("--resume", metavar="RUN", help="go on with the run in this folder")
+    run.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run; with --data-dir if its pictures have moved",
+    )
     run.add_argument(
         "--time-limit", metavar="TIME", help="save and stop before 90s, 30m, 1h30m are over"
     )
@@ -155,16 +159,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     output, run, quiet, as_json = (given.pop(k) for k in ("output", "resume", "quiet", "json"))
     limit = given.pop("time_limit")
     time_limit = None if limit is None else seconds_of(limit)
+    moved = given.pop("data_dir", None) if run is not None else None
     if run is not None and (given or output is not None):
         flags = [*given, *["output"] * (output is not None)]
         extra = ", ".join("--" + name.replace("_", "-") for name in flags)
-        raise UsageError(f"--resume goes on as the run began: leave out {extra}")
+        raise UsageError(
+            f"--resume goes on as the run began: leave out {extra}, or begin another run with "
+            f"--init-from {run}"
+        )
     config = TrainConfig(**given) if run is None else None
 
     from .loop import resume, train
 
     if config is None:
-        result = resume(run, quiet=quiet, time_limit=time_limit)
+        result = resume(run, data_dir=moved, quiet=quiet, time_limit=time_limit)
     else:
         result = train(config, output=output, quiet=quiet, time_limit=time_limit)
     if speaks():

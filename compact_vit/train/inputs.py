@@ -68,7 +68,9 @@ def load_splits(config: TrainConfig) -> DataSplits:
             f"val_fraction must be 0: {config.data_dir} has a val/ of its own, "
             f"got {config.val_fraction}"
         )
-    kept, held = stratified_split(splits.train.labels, config.val_fraction, config.seed)
+    kept, held = stratified_split(
+        splits.train.labels, config.val_fraction, config.seed, splits.classes
+    )
     train = splits.train.part(kept)
     return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -28,6 +29,7 @@ from .metrics import Evaluating
 from .objective import Evaluated, Rebuilt
 from .page import write_page
 from .progress import Progress
+from .result import TrainResult
 from .run import RunFolder, check_output
 from .save import save_best, save_run, take_up
 from .start import start_from
@@ -35,24 +37,8 @@ from .state import TrainState, build_state, compiled_forward
 from .summary import summarize_run, write_curves, write_rebuilt
 from .tracking import Tracking, need_packages
 
-if TYPE_CHECKING:
-    from ..models.zoo import AnyModel
-
 #: Hears the line of ``metrics.jsonl`` of every epoch.
 OnEpoch = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a finished run gives: the model to use, and everything its folder says."""
-
-    model: AnyModel
-    output: Path
-    config: TrainConfig
-    history: list[dict[str, Any]]
-    """One row an epoch, the lines of ``metrics.jsonl``."""
-    summary: dict[str, Any]
-    """The content of ``summary.json``."""
 
 
 def train(
@@ -72,9 +58,12 @@ def train(
     epoch once that is saved; what it raises ends the run. Under ``torchrun`` its processes train
     together, and only the first of them writes and speaks.
     """
+    if not isinstance(config, TrainConfig):
+        raise UsageError(f"config must be a TrainConfig, got {config!r:.60}")
+    output = None if output is None else Path(output).expanduser()
     with processes() as together, exactly(config.deterministic), ExitStack() as held:
         if output is not None:
-            together.share(lambda: check_output(Path(output)))
+            together.share(lambda: check_output(output))
         run = _Run.build(config, together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config))
         created = RunFolder.create(output, with_whole_paths(config))
@@ -85,6 +74,7 @@ def train(
 def resume(
     run: str | os.PathLike[str],
     *,
+    data_dir: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     time_limit: float | None = None,
     on_epoch: OnEpoch | None = None,
@@ -92,12 +82,15 @@ def resume(
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
 
     If that is damaged, from the one before it; if there never was one, from the beginning. A run
-    that has finished is returned as it is. Raises ``UsageError`` if there is nothing to go on
-    from, or another process trains in the folder, and ``Stopped`` as ``train`` does.
+    that has finished is returned as it is. ``data_dir`` says where its pictures have moved, which
+    its configuration then says too. Raises ``UsageError`` if there is nothing to go on from, or
+    another process trains in the folder, and ``Stopped`` as ``train`` does.
     """
     with processes() as together, ExitStack() as held:
         folder = together.share(lambda: RunFolder.open(run))
         config = together.share(folder.config)
+        if data_dir is not None:
+            config = with_whole_paths(dataclasses.replace(config, data_dir=os.fspath(data_dir)))
         together.share(lambda: held.enter_context(folder.alone()))
         with exactly(config.deterministic):
             saved = together.share(folder.newest)
@@ -107,6 +100,8 @@ def resume(
                 together.agree(lambda: start_from(state, config))
             else:
                 together.agree(lambda: take_up(state, config, current.splits, folder, *saved))
+            if data_dir is not None and together.first:
+                folder.write_json("config.json", config.to_dict())
             history = together.share(lambda: folder.keep_metrics(state.epoch, state.answers))
             return current.go(folder, history, on_epoch)
 

@@ -89,7 +89,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """The folder of an earlier run; ``UsageError`` if it is none."""
-        folder = cls(Path(path))
+        folder = cls(Path(path).expanduser())
         if weights_at(path) is not None:
             raise UsageError(
                 f"'{path}' is weights and not a run: it can be given to predict --pretrained, to "

@@ -167,10 +167,7 @@ def build_state(
     *,
     fetch: bool = True,
 ) -> TrainState:
-    """The state before the first step, the same in all processes.
-
-    Without ``fetch`` the model has no pretrained weights: those of a checkpoint are coming.
-    """
+    """The state before the first step, the same in all processes; ``fetch`` pretrained weights."""
     weights, order = (int(s) for s in np.random.SeedSequence(config.seed).generate_state(2))
     order_generator = torch.Generator().manual_seed(order)
     batch_size = min(config.batch_size, len(splits.train))
@@ -187,11 +184,10 @@ def build_state(
         device=device,
         share=(processes.rank, processes.count),
     )
-    steps = config.epochs * len(loader)
-    share = batch_size // processes.count
+    share, steps = batch_size // processes.count, config.epochs * len(loader)
     choices = choose(config, len(splits.mean), device, share, steps)
-    notes = (*choices.notes, *_left_out(len(splits.train), batch_size))
-    choices = dataclasses.replace(choices, notes=notes)
+    left_out = _left_out(len(splits.train), batch_size)
+    choices = dataclasses.replace(choices, notes=(*choices.notes, *left_out))
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),

@@ -92,7 +92,10 @@ TABLE = [
     ("train --data-dir pictures", "choose the data set 'folder'"),
     (f"{FOLDER} nowhere", "data folder nowhere does not exist"),
     (f"{FOLDER} note.txt", "data folder note.txt is not a folder"),
-    (f"{FOLDER} pictures/train", "wanted train/<class>/ in it, found cats/, dogs/"),
+    (
+        f"{FOLDER} pictures/train",
+        "move the class folders into train/, and a fifth of each",
+    ),
     (f"{FOLDER} empty", "wanted train/<class>/ in it, found none"),
     (f"{FOLDER} pictures --val-fraction 0.1", "held-out fraction"),
     ("train --dataset cifar10 --data-dir empty --no-download", "downloading is off"),

@@ -213,6 +213,8 @@ def test_fraction_out_of_range(fraction):
 
 
 def test_fraction_that_cannot_be_stratified():
+    with pytest.raises(UsageError, match=r"got 1 of class 'rare'$"):
+        stratified_split(torch.tensor([0, 0, 1, 1, 2]), 0.5, 0, ("a", "b", "rare"))
     with pytest.raises(UsageError, match="at least 2 pictures of every class, got 1 of class 2"):
         stratified_split(torch.tensor([0, 0, 1, 1, 2]), 0.4, 0)
     with pytest.raises(UsageError, match="every one of 10 classes in both parts of 20 pictures"):

@@ -8,8 +8,9 @@ import shutil
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.train import loop, resume, save, train
+from compact_vit.train import load_model, loop, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
+from compact_vit.train.cli import main
 from compact_vit.train.progress import Progress
 from compact_vit.train.run import RunFolder
 
@@ -143,3 +144,29 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     refused("no checkpoint at")
     (run / "config.json").unlink()
     refused("is not the folder of a run")
+
+
+def test_where_the_pictures_have_moved(tiny, picture_folder, tmp_path, same, capsys) -> None:
+    config = tiny(val_fraction=0.25)
+    train(config, output=tmp_path / "whole", quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_when(patch, Progress, "end_epoch", 1)
+        with pytest.raises(PowerError):
+            train(config, output=tmp_path / "run", quiet=True)
+    moved = picture_folder.rename(tmp_path / "moved")
+    assert main(["--resume", str(tmp_path / "run"), "--quiet"]) == 2
+    assert "if it has moved, --data-dir says where to\n" in capsys.readouterr().err
+    words = ["--resume", str(tmp_path / "run"), "--data-dir", str(moved), "--quiet"]
+    assert main(words) == 0
+    ends = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "run"))
+    assert same(*(end["weights"] for end in ends))
+    assert RunFolder.open(tmp_path / "run").config().data_dir == str(moved)
+    assert main([*words, "--epochs", "9"]) == 2
+    assert "leave out --epochs, or begin another run with --init-from" in capsys.readouterr().err
+
+
+def test_a_run_in_the_home_folder(tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train(tiny(epochs=1), output="~/run", quiet=True).output == tmp_path / "run"
+    assert resume("~/run", quiet=True).output == tmp_path / "run"
+    assert load_model("~/run").epoch == 1
