@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,14 @@ def test_a_class_that_is_only_tested(tmp_path):
     root = two_classes(tmp_path / "root")
     paint(root / "test" / "A" / "x.png")
     assert "'A' is not a class of train/: did you mean 'a'?" in refusal(root)
+
+
+def test_one_name_in_two_unicode_forms(tmp_path):
+    """As an archive from a Mac brings them."""
+    root = two_classes(tmp_path / "root")
+    for part, form in (("train", "NFC"), ("test", "NFD")):
+        paint(root / part / unicodedata.normalize(form, "café") / "x.png")
+    assert "its accents are in another Unicode form there" in refusal(root)
 
 
 def test_one_class_is_none(tmp_path):
