@@ -28,6 +28,7 @@ def load_dataset(
     img_size: int | tuple[int, int] | None = None,
     download: bool = True,
     on_bad_picture: str = "refuse",
+    test_fraction: float = 0.0,
 ) -> DataSplits:
     """Load a data set of the catalogue, its pictures resized to ``img_size`` (pixels).
 
@@ -35,7 +36,8 @@ def load_dataset(
     holds the pictures of ``folder`` and the archives of the others (None: ``$COMPACT_VIT_DATA``,
     else ``~/.cache/compact_vit/data``); ``digits`` needs none. An archive that is not there is
     downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged; with
-    ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is no readable picture.
+    ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is no readable picture, and
+    with ``test_fraction`` that share of its one set of pictures tests.
     """
     info = dataset_info(name)
     if on_bad_picture not in ON_BAD_PICTURE:
@@ -51,7 +53,8 @@ def load_dataset(
                 "data set 'folder': wanted --data-dir, a folder with train/<class>/ and"
                 " test/<class>/ or val/<class>/ in it, got none"
             )
-        splits = load_folder(data_dir, size, skip=on_bad_picture == "skip")
+        skip = on_bad_picture == "skip"
+        splits = load_folder(data_dir, size, skip=skip, test_fraction=test_fraction)
     else:
         from .archives import load_archive
 

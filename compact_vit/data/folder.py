@@ -25,7 +25,11 @@ _Place = tuple[int, int]
 
 
 def load_folder(
-    data_dir: str | os.PathLike[str], size: tuple[int, int], *, skip: bool = False
+    data_dir: str | os.PathLike[str],
+    size: tuple[int, int],
+    *,
+    skip: bool = False,
+    test_fraction: float = 0.0,
 ) -> DataSplits:
     """Load ``train/<class>/`` and ``test/<class>/`` or ``val/<class>/`` as pictures of ``size``.
 
@@ -33,6 +37,10 @@ def load_folder(
     both ``test`` and ``val`` the latter is the validation part; alone it tests. The classes are
     the folders of ``train``, sorted by name, what cannot be printed of it escaped; pictures may
     lie in folders within and behind links. Statistics are those of the training pictures.
+
+    With ``test_fraction`` there is no ``test`` nor ``val``: that share of every class, always the
+    same while the files are, is taken from ``train`` to test. Without a ``train`` either, the
+    folders in ``data_dir`` are the classes.
 
     Every file in a class folder counts as a picture, whatever its name, but for hidden ones and
     those of desktops (``Thumbs.db``): a picture left out for its ending would be missed by nobody.
@@ -43,9 +51,12 @@ def load_folder(
     """
     root = Path(data_dir).expanduser()
     try:
-        folders = _parts(root)
+        folders = _shared(root) if test_fraction else _parts(root)
         names = _classes(folders["train"])
-        found = {part: _pictures(folder, names) for part, folder in folders.items()}
+        if test_fraction:
+            found = _divided(*_pictures(folders["train"], names), test_fraction, names)
+        else:
+            found = {part: _pictures(folder, names) for part, folder in folders.items()}
     except OSError as error:
         raise UsageError(
             f"cannot read {printable(str(error.filename))}: {error.strerror}"
@@ -89,14 +100,37 @@ def _parts(root: Path) -> dict[str, Path]:
     here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
     if "train" not in here or len(here) < 2:
         wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
-        others = _listed(f"{name}/" for name in _subfolders(root))
-        way_out = "move the class folders into train/, and" if "train" not in here else "move"
-        raise UsageError(
-            f"data folder {_shown(root)}: wanted {wanted} in it, found {others}: {way_out} a fifth "
-            "of each class to test/<class>/"
-        )
+        inside = _subfolders(root)
+        problem = f"wanted {wanted} in it, found {_listed(f'{name}/' for name in inside)}"
+        if inside and not here & {"test", "val"}:
+            problem += "; --test-fraction 0.2 takes a fifth of every class to test"
+        raise UsageError(f"data folder {_shown(root)}: {problem}")
     parts = {"train": root / "train", "test": root / ("test" if "test" in here else "val")}
     return parts | ({"val": root / "val"} if len(here) == 3 else {})
+
+
+def _shared(root: Path) -> dict[str, Path]:
+    """The one folder of classes in ``root`` that both trains and tests."""
+    for part in ("test", "val"):
+        if (root / part).is_dir():
+            raise UsageError(f"test_fraction must be left out: {_shown(root)} has a {part}/")
+    whole = root / "train" if (root / "train").is_dir() else root
+    if not whole.is_dir():
+        raise UsageError(f"data folder {_shown(root)} does not exist: wanted one of class folders")
+    return {"train": whole, "test": whole}
+
+
+def _divided(
+    files: list[PictureFile], labels: list[int], fraction: float, classes: tuple[str, ...]
+) -> dict[str, tuple[list[PictureFile], list[int]]]:
+    """The files and labels that train, and the ``fraction`` of every class that tests."""
+    from .datasets import stratified_split
+
+    train, test = stratified_split(torch.tensor(labels), fraction, 0, classes)
+    return {
+        part: ([files[row] for row in rows], [labels[row] for row in rows])
+        for part, rows in (("train", train.tolist()), ("test", test.tolist()))
+    }
 
 
 def _classes(train: Path) -> tuple[str, ...]:
@@ -192,6 +226,8 @@ def _packs(
     bad: list[tuple[str, str]] = []
     for part, folder in folders.items():
         title, source = f"{root.name}/{folder.name}", os.path.realpath(folder)
+        if list(folders.values()).count(folder) > 1:
+            title, source = f"{root.name}, {part}", f"{source}#{part}"
         try:
             packs[part] = pack(files[part], size, title, source, skip=skip)
         except BadPicturesError as error:

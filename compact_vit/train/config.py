@@ -48,6 +48,11 @@ class TrainConfig:
     img_size: int | tuple[int, int] = _field(
         "data", "side of the pictures, or HEIGHTxWIDTH, pixels"
     )
+    test_fraction: float = _field(
+        "data",
+        "stratified share of a folder without test/ that tests, for every seed the same",
+        0.0,
+    )
     val_fraction: float = _field(
         "data", "stratified share of the training set held out to pick the best epoch on", 0.0
     )

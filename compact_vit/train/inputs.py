@@ -49,6 +49,7 @@ def load_splits(config: TrainConfig) -> DataSplits:
         img_size=config.img_size,
         download=config.download,
         on_bad_picture=config.on_bad_picture,
+        test_fraction=config.test_fraction,
     )
     model = model_config(config, in_chans=len(splits.mean))
     if isinstance(model, TimmConfig) and model.pretrained:  # normalised as it was trained

@@ -130,8 +130,8 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
      "a number of at least 0", lambda v: is_real(v) and v >= 0),
     ("lr weight_decay", "at most 1e30, which float32 can hold", lambda v: v <= 1e30),
     ("mixup cutmix", "0 or at least 0.000001", lambda v: v == 0 or v >= 1e-6),
-    ("dropout attention_dropout drop_path label_smoothing ema val_fraction warmup_ratio "
-     "cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
+    ("dropout attention_dropout drop_path label_smoothing ema test_fraction val_fraction "
+     "warmup_ratio cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
      lambda v: is_real(v) and 0 <= v < 1),
     ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: is_real(v) and 0 <= v <= 1),
     ("min_crop_area", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
@@ -184,6 +184,11 @@ def _check_data(config: TrainConfig) -> None:
         raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
     if config.dataset == "folder" and config.data_dir is None:
         raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
+    if config.dataset != "folder" and config.test_fraction:
+        raise UsageError(
+            f"test_fraction must be left out: {info.title} has test pictures of its own, got "
+            f"{config.test_fraction}"
+        )
     if config.dataset == "digits" and config.data_dir is not None:
         raise UsageError(
             f"data_dir must not be given: digits are built in, got {config.data_dir!r}; "

@@ -74,18 +74,24 @@ def start_from(state: TrainState, config: TrainConfig) -> None:
 def _seen(config: TrainConfig, trained: _Source) -> list[str]:
     """A line where what ``config`` holds out of the training set was trained on before."""
     now, before = with_whole_paths(config), trained.config
-    if before is None or not now.val_fraction or not trained.answers:
+    if before is None or not trained.answers:
         return []
     if (now.dataset, now.data_dir) != (before.dataset, before.data_dir):
         return []
-    drawn = ("val_fraction", "seed", "train_pictures")
-    if all(getattr(now, name) == getattr(before, name) for name in drawn):
-        return []
-    values = ", ".join(f"{name} {getattr(before, name)}" for name in drawn)
-    return [
-        "the validation accuracy will be too high: the run it starts from has trained on some of "
-        f"these pictures; it held out others, or none, by {values}"
-    ]
+    drawn = {
+        "test": ("test_fraction",),
+        "validation": ("val_fraction", "seed", "train_pictures", "test_fraction"),
+    }
+    notes = []
+    for part, names in drawn.items():
+        differs = any(getattr(now, name) != getattr(before, name) for name in names)
+        if differs and getattr(now, names[0]):
+            values = ", ".join(f"{name} {getattr(before, name)}" for name in names)
+            notes.append(
+                f"the {part} accuracy will be too high: the run it starts from has trained on some "
+                f"of these pictures; it held out others, or none, by {values}"
+            )
+    return notes
 
 
 def _way_out(model: AnyModel, trained: _Source) -> str:

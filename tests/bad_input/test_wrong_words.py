@@ -94,9 +94,14 @@ TABLE = [
     (f"{FOLDER} note.txt", "data folder note.txt is not a folder"),
     (
         f"{FOLDER} pictures/train",
-        "move the class folders into train/, and a fifth of each",
+        "found cats/, dogs/; --test-fraction 0.2 takes a fifth of",
     ),
     (f"{FOLDER} empty", "wanted train/<class>/ in it, found none"),
+    (
+        f"{FOLDER} pictures --test-fraction 0.2",
+        "must be left out: pictures has a test/",
+    ),
+    ("train --test-fraction 0.2", "has test pictures of its own, got 0.2"),
     (f"{FOLDER} pictures --val-fraction 0.1", "held-out fraction"),
     ("train --dataset cifar10 --data-dir empty --no-download", "downloading is off"),
     # where to write

@@ -207,3 +207,42 @@ def test_too_few_classes(tmp_path):
     shutil.rmtree(tmp_path / "test" / "images")
     paint(tmp_path / "train" / "b" / "x.png")
     assert f"{tmp_path / 'test'}: wanted" in refusal(tmp_path)
+
+
+# --- one set of pictures, divided
+
+
+@pytest.mark.parametrize("train", ["", "train"])
+def test_a_share_of_every_class_tests(tmp_path, cache, train):
+    """Every picture is in one of the parts, those of ten in the same whatever else there is."""
+    for label, name in enumerate("abc"):
+        for number in range(10 * (label + 1)):
+            paint(tmp_path / "root" / train / name / f"{number}.png", 80 * label + number)
+    splits = [
+        load_dataset("folder", data_dir=tmp_path / "root", test_fraction=0.2) for _ in range(2)
+    ]
+    first, again = splits
+    assert first.classes == ("a", "b", "c")
+    assert first.train.labels.bincount().tolist() == [8, 16, 24]
+    assert first.test.labels.bincount().tolist() == [2, 4, 6]
+    levels = [part.images[:, 0, 0, 0].tolist() for part in (first.train, first.test)]
+    assert sorted(levels[0] + levels[1]) == [
+        80 * label + n for label in range(3) for n in range(10 * (label + 1))
+    ]
+    assert first.mean == pytest.approx([sum(levels[0]) / 48 / 255] * 3)
+    assert torch.equal(first.test.images, again.test.images)
+    assert len(list(cache.glob("*.npy"))) == 2  # neither pack took the other's place
+
+
+def test_what_cannot_be_divided(tmp_path):
+    def refused(said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            load_dataset("folder", data_dir=tmp_path / "root", test_fraction=0.2)
+
+    refused("does not exist: wanted one of class folders$")
+    for name in ("a", "rare"):
+        paint(tmp_path / "root" / name / "0.png")
+    paint(tmp_path / "root" / "a" / "1.png")
+    refused("got 1 of class 'rare'")
+    paint(tmp_path / "root" / "val" / "a" / "0.png")
+    refused("test_fraction must be left out: .*root has a val/")

@@ -48,6 +48,7 @@ TYPED = {
     "download": (None, False),
     "on_bad_picture": ("skip", "skip"),
     "img_size": ("24x48", (24, 48)),
+    "test_fraction": ("0.3", 0.3),
     "val_fraction": ("0.2", 0.2),
     "train_pictures": ("300", 300),
     "overfit": ("30", 30),
@@ -110,7 +111,7 @@ TYPED = {
 
 
 #: what does not go with the rest
-ALONE = ("overfit", "restarts", "plateau_patience", "objective")
+ALONE = ("overfit", "test_fraction", "restarts", "plateau_patience", "objective")
 
 
 def test_every_flag_reaches_its_field() -> None:
@@ -183,7 +184,7 @@ REAL_0 = (
     "weight_decay", "clip_grad", "mixup", "cutmix", "rand_magnitude_std", "min_lr", "warmup_lr",
 )  # fmt: skip
 SHARE = (
-    "dropout", "attention_dropout", "drop_path", "label_smoothing", "ema", "val_fraction",
+    "dropout", "attention_dropout", "drop_path", "label_smoothing", "ema", "val_fraction", "test_fraction",
     "warmup_ratio", "cooldown_ratio", "momentum",
 )  # fmt: skip
 CHANCE = ("flip", "erasing", "mix_switch")

@@ -69,10 +69,12 @@ def test_what_is_held_out_now_was_not_before(source, tiny, state) -> None:
     assert told() == told(seed=5) == told(val_fraction=0.25) == ()  # nothing, or the same
     assert told(val_fraction=0.25, data_dir="elsewhere") == ()
     assert told(val_fraction=0.25, dataset="digits", data_dir=None) == ()
+    (note,) = told(test_fraction=0.2)
+    assert note.startswith("the test accuracy will be too high")
     here = {"seed": 5, "data_dir": os.path.relpath(tiny().data_dir)}
     for values in ({"seed": 5}, {"val_fraction": 0.5}, {"train_pictures": 24}, here):
         (note,) = told(**{"val_fraction": 0.25, **values})
-        assert note.endswith("by val_fraction 0.25, seed 0, train_pictures 0")
+        assert note.endswith("by val_fraction 0.25, seed 0, train_pictures 0, test_fraction 0.0")
 
 
 def test_a_head_for_other_classes_is_new(source, state, picture_folder) -> None:
