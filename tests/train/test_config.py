@@ -184,8 +184,8 @@ REAL_0 = (
     "weight_decay", "clip_grad", "mixup", "cutmix", "rand_magnitude_std", "min_lr", "warmup_lr",
 )  # fmt: skip
 SHARE = (
-    "dropout", "attention_dropout", "drop_path", "label_smoothing", "ema", "val_fraction", "test_fraction",
-    "warmup_ratio", "cooldown_ratio", "momentum",
+    "dropout", "attention_dropout", "drop_path", "label_smoothing", "ema", "val_fraction",
+    "warmup_ratio", "cooldown_ratio", "momentum", "test_fraction",
 )  # fmt: skip
 CHANCE = ("flip", "erasing", "mix_switch")
 NAMES = ("model", "recipe", "dataset", "device")
