@@ -26,7 +26,7 @@ from .layers import PositionalEmbedding
 from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
 from .models.config import ModelConfig, config_from_name, named_models
-from .models.preprocessing import pretrained_cfg
+from .models.preprocessing import OF_CLASSES, pretrained_cfg
 from .models.pretrained import check_sum, check_unseen, input_of, read_card
 from .models.reference import fit_positions
 from .models.shipped import WEIGHTS, holds_weights, shipped
@@ -54,7 +54,6 @@ def _default_cfg(name: str) -> dict[str, Any]:
         cfg = pretrained_cfg(config, cifar10.mean, cifar10.std)
     else:  # pictures as large as those of ImageNet are prepared as timm does
         cfg = pretrained_cfg(config) | {"interpolation": "bicubic", "crop_pct": 0.875}
-    cfg |= {"license": "mit"}
     if config.family == "cct2":  # of this library
         return cfg
     return cfg | {
@@ -109,6 +108,14 @@ def _as_trained(name: str, tag: Any) -> dict[str, Any]:
     return {option: trained[option] for option in _OPTIONS if option in trained}
 
 
+def _forget(model: CompactTransformer, pretrained: bool) -> None:
+    """Drop what timm's entry of the name says of weights that ``model`` does not have."""
+    known = model.pretrained_cfg
+    if not pretrained or model.num_classes != known["num_classes"]:
+        for said in OF_CLASSES if pretrained else (*OF_CLASSES, "license"):
+            known.pop(said, None)
+
+
 def _entrypoint(name: str) -> Callable[..., Any]:
     """The function that timm calls to build ``name``."""
 
@@ -134,7 +141,7 @@ def _entrypoint(name: str) -> Callable[..., Any]:
         for theirs, ours in _KEYWORDS.items():
             if theirs in options and ours in stored and options.get(ours) == stored[ours]:
                 del options[ours]
-        return build_model_with_cfg(
+        model = build_model_with_cfg(
             build,
             name,
             pretrained,
@@ -142,6 +149,9 @@ def _entrypoint(name: str) -> Callable[..., Any]:
             pretrained_filter_fn=_checked,
             **options,
         )
+        if isinstance(model, CompactTransformer):  # features alone have no classes
+            _forget(model, pretrained)
+        return model
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     return entrypoint

@@ -51,6 +51,21 @@ def test_weights_come_with_the_options_they_were_trained_with(name: str) -> None
         timm.create_model(name, pretrained=True, residual="pre_norm")
 
 
+@pytest.mark.parametrize("num_classes", [10, 5])
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_what_is_said_is_of_the_models_own_weights(pretrained, num_classes, tmp_path) -> None:
+    model = timm.create_model("cct_2_3x2", pretrained=pretrained, num_classes=num_classes)
+    said = model.save_pretrained(tmp_path)["pretrained_cfg"]
+    same = pretrained and num_classes == 10
+    assert ("airplane" in said.get("label_names", ())) == same
+    assert (said.get("tag"), "trained on" in said.get("description", "")) == (
+        ("cifar10", True) if same else (None, False)
+    )
+    assert said.get("license") == ("mit" if pretrained else None)
+    assert ("airplane" in (tmp_path / "README.md").read_text()) == same
+    assert timm.get_pretrained_cfg("cct_2_3x2").tag == "cifar10"  # timm's own entry stays whole
+
+
 def test_what_timm_has_saved_itself(tmp_path) -> None:
     model = timm.create_model("cct_2_3x2", pretrained=True, num_classes=3).eval()
     timm.models.save_for_hf(model, tmp_path)
@@ -129,7 +144,7 @@ def test_configuration_names_the_models_own_parts(name: str) -> None:
     assert model.get_submodule(cfg["classifier"]) is model.get_classifier()
     published = "arXiv:2104.05704" in (cfg.get("paper_ids") or "")
     assert published != name.startswith("cct2_")
-    assert cfg["license"] == "mit"
+    assert "license" not in cfg  # which is the weights', of which there are none
     large = timm.get_pretrained_cfg("cct_14_7x2")
     assert large.input_size == (3, 224, 224)
     assert large.mean == timm.data.IMAGENET_DEFAULT_MEAN
