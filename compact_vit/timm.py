@@ -94,7 +94,12 @@ def _checked(state: dict[str, Tensor], model: CompactTransformer) -> dict[str, T
         check_sum(state, card, folder)
         check_unseen(model.config, ModelConfig(**card["model_args"]))
     state = {name: tensor.float() for name, tensor in state.items()}
-    fit_positions(model, state, model.tokenizer.grid_size(*known["input_size"][-2:]))
+    grid = model.tokenizer.grid_size(*known["input_size"][-2:])
+    table = state.get("positions.table")
+    tokens = model.num_prefix_tokens + grid[0] * grid[1]
+    # a file of another number of positions is not of the input that is known: of the model's own
+    known_grid = table is not None and table.shape[1:2] == (tokens,)
+    fit_positions(model, state, grid if known_grid else None)
     return state
 
 

@@ -133,6 +133,26 @@ def test_a_model_without_weights(tmp_path) -> None:
     assert torch.equal(model.head.weight, source.head.weight)
 
 
+@pytest.mark.parametrize("name", ["cct_2_3x2", "vit_lite_2_8"])  # the second has a class token
+@pytest.mark.parametrize("size", [48, (48, 24)])
+def test_a_file_of_the_models_own_size(name, size, tmp_path) -> None:
+    path = tmp_path / "of48.pth"
+    source = timm.create_model(name, img_size=size).eval()
+    torch.save(source.state_dict(), path)
+    overlay = {"file": str(path)}
+    model = timm.create_model(name, pretrained=True, img_size=size, pretrained_cfg_overlay=overlay)
+    x = torch.randn(2, 3, *source.config.height_width)
+    assert torch.equal(model.eval()(x), source(x))
+    # pictures of another shape with as many tokens: the table is brought to their grid
+    overlay |= {"input_size": (3, *source.config.height_width)}
+    turned = source.config.height_width[::-1]
+    model = timm.create_model(
+        name, pretrained=True, img_size=turned, pretrained_cfg_overlay=overlay
+    )
+    same = torch.equal(model.positions.table, source.positions.table)
+    assert same == (turned == source.config.height_width)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_configuration_names_the_models_own_parts(name: str) -> None:
     model = timm.create_model(name)
