@@ -89,11 +89,7 @@ def _open_weights(
     prepared, classes = model.transforms(), model.pretrained_cfg.get("label_names")
     if classes is None:
         raise UsageError(f"'{source}' does not name its classes: set label_names in pretrained_cfg")
-    if (prepared.interpolation, prepared.crop_pct) != ("bilinear", 1.0):
-        raise UsageError(
-            f"'{source}' wants pictures {prepared.interpolation}, crop_pct {prepared.crop_pct:g}, "
-            "not as a run's: use the model's transforms()"
-        )
+    prepared.check_as_runs()
     config = TrainConfig(
         dataset=dataset,
         data_dir=data_dir,

@@ -79,11 +79,7 @@ def _opened(
         names = run.pretrained_cfg.get("label_names", ())
         if not run.num_classes:
             raise UsageError("the model has no classes: give it some with reset_classifier")
-        if (prepared.interpolation, prepared.crop_pct) != ("bilinear", 1.0):
-            raise UsageError(
-                f"the weights want pictures {prepared.interpolation}, crop_pct "
-                f"{prepared.crop_pct:g}, not as a run's: use the model's transforms()"
-            )
+        prepared.check_as_runs()
         if len(names) != run.num_classes:  # a new classifier
             names = [str(number) for number in range(run.num_classes)]
         return run, names, prepared.mean, prepared.std

@@ -337,8 +337,8 @@ def test_weights_that_are_not_evaluated(exported, picture_folder, tmp_path) -> N
     known = dict(model.pretrained_cfg)
     for change, said in (
         ({"label_names": None}, "does not name its classes"),
-        ({"crop_pct": 0.9}, "wants pictures bilinear, crop_pct 0.9, not as a run's"),
-        ({"interpolation": "bicubic"}, "wants pictures bicubic, crop_pct 1,"),
+        ({"crop_pct": 0.9}, "want pictures bilinear, crop_pct 0.9, not as a run's"),
+        ({"interpolation": "bicubic"}, "want pictures bicubic, crop_pct 1,"),
     ):
         model.pretrained_cfg = {k: v for k, v in (known | change).items() if v is not None}
         model.save_pretrained(exported)

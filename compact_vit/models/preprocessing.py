@@ -102,6 +102,14 @@ class Preprocess:
             card.get("crop_pct", 1.0),
         )
 
+    def check_as_runs(self) -> None:
+        """Refuse, with ``UsageError``, what no run does to the files that it reads."""
+        if (self.interpolation, self.crop_pct) != ("bilinear", 1.0):
+            raise UsageError(
+                f"the weights want pictures {self.interpolation}, crop_pct {self.crop_pct:g}, "
+                "not as a run's: use the model's transforms()"
+            )
+
     def __call__(self, picture: Any) -> Tensor:
         from torchvision.transforms.v2 import functional as F
 
