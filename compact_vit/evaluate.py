@@ -103,14 +103,19 @@ def _open_weights(
 def evaluate_pictures(
     trained: TrainedModel, pictures: Pictures, device: str = "auto"
 ) -> Evaluation:
-    """Evaluate ``trained`` on ``pictures`` as they are; its model moves to ``device``."""
+    """Evaluate ``trained`` on ``pictures`` as they are; its model moves to ``device``.
+
+    Raises ``UsageError`` for weights that do not answer in finite numbers.
+    """
     from .data.augment import Normalize
     from .train.machine import pick_device
-    from .train.metrics import Evaluating, evaluate_model
+    from .train.metrics import Evaluating, check_finite, over_pictures, score_logits
 
     where = pick_device(device)
     how = Evaluating(Normalize(trained.mean, trained.std), where, trained.config.precision)
-    return evaluate_model(trained.model.to(where), pictures, how)
+    model = trained.model.to(where)
+    logits = over_pictures(model, lambda images: model(how.normalize(images)), pictures, how)
+    return score_logits(check_finite(logits), pictures.labels)
 
 
 def evaluate_run(

@@ -37,12 +37,14 @@ def predict_pictures(
     ``run`` is a run's folder, what ``load_model`` returned, or a model whose ``pretrained_cfg``
     tells how pictures are prepared; classes without names are numbers. A picture is scaled to
     cover the model's size and its centre is cropped, as in training on a folder. The model
-    is left in evaluation mode, on ``device``. Raises ``UsageError`` for a file that cannot be read.
+    is left in evaluation mode, on ``device``. Raises ``UsageError`` for a file that cannot be read,
+    and for weights that do not answer in finite numbers.
     """
     import torch
 
     from .data.augment import Normalize
     from .train.machine import pick_device
+    from .train.metrics import check_finite
 
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
@@ -54,7 +56,7 @@ def predict_pictures(
     with torch.inference_mode():
         for path in pictures:
             image = _read(path, model.config).to(where)
-            probabilities = model(normalize(image)).float().softmax(dim=1)[0]
+            probabilities = check_finite(model(normalize(image)).float()).softmax(dim=1)[0]
             ranked = probabilities.topk(min(top, len(classes)))
             answers.append(
                 [

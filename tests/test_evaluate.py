@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import class_report, evaluate_run, main
-from compact_vit.export import export_run
+from compact_vit.export import export_run, main as export
 from compact_vit.models import shipped
 from compact_vit.train import load_model, train
 from compact_vit.train.calibration import calibrate
+from compact_vit.train.checkpoint import save_checkpoint
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.metrics import Evaluating, evaluate_model, score_logits
+from compact_vit.train.metrics import Evaluating, check_finite, evaluate_model, score_logits
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +352,34 @@ def test_weights_that_are_not_evaluated(exported, picture_folder, tmp_path) -> N
     tensors = exported / "model.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-4])
     refused("model.safetensors' is damaged")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_answer_no_numbers(run, value, tmp_path, capsys) -> None:
+    damaged = tmp_path / "run"
+    shutil.copytree(run, damaged)
+    content = torch.load(damaged / "last.pt", weights_only=True)
+    weights = content["weights"]
+    weights["head.bias"][0] = value  # of one class: the argmax alone would not tell
+    save_checkpoint(damaged / "last.pt", content)
+    words = [str(damaged), "--checkpoint", "last", "--device", "cpu"]
+    for command, more in ((main, ["--json"]), (export, ["--output", str(tmp_path / "out")])):
+        assert command([*words, *more]) == 2
+        captured = capsys.readouterr()
+        assert (captured.out, captured.err) == (
+            "",
+            "error: the model's answers to 360 of 360 pictures are not finite: its weights are "
+            "damaged, or overflow in this precision\n",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_without_an_answer_are_counted() -> None:
+    logits = torch.zeros(1200, 3)
+    assert check_finite(logits) is logits
+    logits[7, 2], logits[9] = math.nan, math.inf
+    with pytest.raises(UsageError, match="answers to 2 of 1,200 pictures are not finite"):
+        check_finite(logits)
 
 
 def test_the_run_itself_is_left_alone(run) -> None:

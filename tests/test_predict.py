@@ -133,3 +133,13 @@ def test_the_command(digits, tmp_path, capsys) -> None:
 def test_top(digits, top) -> None:
     with pytest.raises(UsageError, match=f"at least 1, got {top}"):
         predict_pictures(digits, ["a.png"], top=top)
+
+
+def test_weights_that_answer_no_numbers(colours, tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    trained = load_model(colours)
+    with torch.no_grad():
+        trained.model.head.bias[1] = float("nan")
+    with pytest.raises(UsageError, match="answers to 1 of 1 pictures are not finite"):
+        predict_pictures(trained, [tmp_path / "a.png"], device="cpu")

@@ -35,6 +35,7 @@ from ..predict import read_for_model
 from ..train.config import TrainConfig, data_name
 from ..train.inputs import build_train_batch, load_splits
 from ..train.machine import pick_device
+from ..train.metrics import check_finite
 from ..train.optim import build_optimizer
 from ..train.run import RunFolder, load_model
 from ..train.schedule import build_schedule
@@ -153,7 +154,7 @@ def attention(
     images = torch.cat([read_for_model(path, trained) for path in pictures])
     x = Normalize(trained.mean, trained.std)(images.to(where))
     with torch.no_grad():
-        probabilities, said = model(x).float().softmax(dim=1).max(dim=1)
+        probabilities, said = check_finite(model(x).float()).softmax(dim=1).max(dim=1)
     captions = [
         f"{Path(path).name}: {trained.classes[i]} {100 * p:.1f}%"
         for path, i, p in zip(pictures, said.tolist(), probabilities.tolist(), strict=True)

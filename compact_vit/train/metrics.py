@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..data.loader import BatchLoader
 from ..data.pictures import Pictures
+from ..errors import UsageError
 from .distributed import ALONE, Processes
 from .machine import choose_precision
 
@@ -88,6 +89,17 @@ def over_pictures(
             how.on_batch(len(images))
     model.train(was_training)
     return how.processes.gather(torch.cat(answers))
+
+
+def check_finite(logits: Tensor) -> Tensor:
+    """``logits [N, K]`` as they are; ``UsageError`` where a picture's say nothing."""
+    bad = int((~logits.isfinite()).any(dim=1).sum())
+    if bad:
+        raise UsageError(
+            f"the model's answers to {bad:,} of {len(logits):,} pictures are not finite: its "
+            "weights are damaged, or overflow in this precision"
+        )
+    return logits
 
 
 def score_logits(logits: Tensor, labels: Tensor) -> Evaluation:
