@@ -26,6 +26,9 @@ _NOT_COMPARED = {
     *("deterministic", "track"),
 }
 
+#: What a machine decides of these choices; the summary says how it did.
+_DECIDED = ("precision", "attention_dropout")
+
 
 class LeftOut(NamedTuple):
     """A run that is not ranked."""
@@ -79,6 +82,10 @@ class _Run:
     def configuration(self) -> str:
         """What two runs share that differ in their seed only."""
         kept = {k: v for k, v in self.config.items() if k not in _NOT_COMPARED}
+        kept |= {k: self.summary[k] for k in _DECIDED if k in self.summary}
+        model = _model_config(self.summary, self.config)
+        if model is None or model.tokenizer_norm:  # batch norms see each part of a batch by itself
+            kept["parts"] = self.summary.get("parts", self.config.get("accumulation"))
         return json.dumps(kept, sort_keys=True)
 
 

@@ -107,6 +107,27 @@ def test_what_changes_nothing_makes_no_other_result(write_run, tmp_path) -> None
     assert [r.seeds for r in read_runs(runs)[0]] == [4]
 
 
+@pytest.mark.parametrize("decided", [{"precision": "bf16"}, {"attention_dropout": 0.0}])
+def test_what_the_machine_decided_makes_another_result(write_run, tmp_path, decided) -> None:
+    asked = {"config": {"precision": "auto", "attention_dropout": 0.1}}
+    gpu = {"precision": "fp32", "attention_dropout": 0.1}
+    said = [gpu, gpu, gpu | decided, {}]  # the last before summaries said so
+    runs = [write_run(tmp_path / f"{i}", 85.0, seed=i, **asked, **s) for i, s in enumerate(said)]
+    assert [r.seeds for r in read_runs(runs)[0]] == [2, 1, 1]
+    named = {"config": {"precision": "fp32", "attention_dropout": 0.1}}  # what auto had chosen
+    runs.append(write_run(tmp_path / "named", 85.0, seed=9, **named, **gpu))
+    assert [r.seeds for r in read_runs(runs)[0]] == [3, 1, 1]
+
+
+@pytest.mark.parametrize(("model", "seeds"), [("cct_2_3x2", [4]), ("cct2_2_3x2", [2, 2])])
+def test_parts_of_a_batch_matter_to_batch_norms(write_run, tmp_path, model, seeds) -> None:
+    runs = [
+        write_run(tmp_path / f"{i}", 85.0, seed=i, model=model, config={"accumulation": a}, parts=p)
+        for i, (a, p) in enumerate([("auto", 1), (1, 1), (4, 4), (4, 4)])
+    ]
+    assert [r.seeds for r in read_runs(runs)[0]] == seeds
+
+
 def test_a_result_knows_the_model_as_it_was_configured(write_run, tmp_path) -> None:
     options = {"residual": "pre_norm", "model_options": {"tokenizer_norm": True}}
     results, _, _ = read_runs([write_run(tmp_path / "run", 85.0, config=options)])
