@@ -25,7 +25,9 @@ from compact_vit.train.config import TrainConfig
 def run(tmp_path_factory) -> Path:
     """A finished run on the digits, with a best epoch beside the last."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    config = TrainConfig(model="cvt_2_8", epochs=3, val_fraction=0.2, seed=3, device="cpu")
+    chosen = {"val_fraction": 0.2, "seed": 3, "attention_dropout": 0.1}
+    chosen |= {"cpu_attention_dropout": False}
+    config = TrainConfig(model="cvt_2_8", epochs=3, device="cpu", **chosen)
     train(config, output=folder, quiet=True)
     return folder
 
@@ -82,6 +84,20 @@ def test_what_is_written(run, half, tmp_path) -> None:
     if not half:
         for figure in ("accuracy", "top5", "loss"):
             assert card["results"][figure] == pytest.approx(summary["final"][figure])
+
+
+def test_the_attention_dropout_that_acted_is_told(run, tmp_path) -> None:
+    """It is left out on a CPU: the model has it, its training had not."""
+    card = export_run(run, tmp_path / "out", test=False)
+    assert card["model_args"]["attention_dropout"] == 0.1
+    decided = {"precision": "fp32", "attention": "fused", "attention_dropout": 0.0}
+    assert decided.items() <= card["training"].items()
+    shutil.copytree(run, tmp_path / "older")
+    summary = json.loads((run / "summary.json").read_text())
+    whole = {name: value for name, value in summary.items() if name not in decided}
+    (tmp_path / "older" / "summary.json").write_text(json.dumps(whole))
+    card = export_run(tmp_path / "older", tmp_path / "again", test=False)
+    assert not decided.keys() & card["training"].keys()
 
 
 def test_the_best_epoch_is_the_default(run, tmp_path) -> None:
