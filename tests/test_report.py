@@ -215,6 +215,19 @@ def test_a_picture_the_model_does_not_take():
         summarize(Encoder(), (64, 3, 5))
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_a_quantised_model_is_no_fraction_of_itself():
+    model = create_model("cct_2_3x2")
+    quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+    for count in (summarize, by_kind):
+        with pytest.raises(UsageError, match=r"score --accuracy PERCENT --effective FILE$"):
+            count(quantised, (3, 32, 32))
+    whole = summarize(model, (3, 32, 32)).parameters
+    assert whole == sum(p.numel() for p in model.parameters())
+    with pytest.raises(UsageError, match="quantised"):
+        summarize(torch.compile(nn.Sequential(quantised)), (3, 32, 32))
+
+
 def test_kinds_by_hand():
     kinds = by_kind(shapes("cct_6_3x1", num_classes=100), (3, 32, 32))
     tokens, width = 256, 256

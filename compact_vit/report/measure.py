@@ -30,6 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
+from ..errors import UsageError
 from ..models.compact import CompactTransformer
 from .copies import on_a_copy
 from .costs import Cost, ModelSummary
@@ -60,6 +61,9 @@ _KINDS = {
 #: Products of two activations; a linear map of tokens is ``mm`` or ``addmm``.
 _PRODUCTS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 
+#: Where torch's quantised modules are from.
+_QUANTISED = re.compile(r"torch\.ao\.nn\.(.+\.)?quantized\.")
+
 
 @dataclass(frozen=True)
 class _Costs:
@@ -77,7 +81,7 @@ def summarize(model: nn.Module, input_size: tuple[int, int, int]) -> ModelSummar
 
     The model is left as it is; a copy is measured, on the meta device where the model allows it,
     so it takes neither the model's time nor its memory. Raises ``UsageError`` for a picture that
-    the model does not take.
+    the model does not take, and for a quantised model.
     """
     costs = _measure(model, input_size)
     parameters = dict(model.named_parameters())
@@ -132,6 +136,12 @@ def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict
 
 
 def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:
+    if any(_QUANTISED.match(type(module).__module__) for module in model.modules()):
+        raise UsageError(  # what torch.ao packs is no parameter, and no operation that is counted
+            "a quantised model's parameters cannot be counted: save its state_dict, and have its "
+            "bytes counted by compact-vit score --accuracy PERCENT --effective FILE"
+        )
+
     def costs(copied: nn.Module, pictures: Tensor) -> _Costs:
         macs, products = _operations(copied.eval(), pictures[:1])
         return _Costs(macs, products, _kept(copied.train(), pictures))
