@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Stopped
+from ..errors import Stopped, UsageError
 from ..tables import comma_separated, render, write_text
 from ..train.progress import duration
 from .child import REFUSED
+from .journal import JOURNAL
 from .plan import (
     EXPERIMENT,
     MEANS,
@@ -112,6 +114,7 @@ class _Grid:
         cls, experiment: Experiment, runs: Sequence[Planned], folder: Path, retry: bool
     ) -> _Grid:
         """What is there in ``folder``; ``UsageError`` if it is another experiment's."""
+        _check_own(experiment, runs, folder)
         path = folder / RESULTS
         failures: dict[str, dict[str, Any]] = {}
         if path.exists():
@@ -138,13 +141,14 @@ class _Grid:
     def begin(self) -> None:
         """Write what is going to be done."""
         whole = {
-            "file": str(self.experiment.path),
+            "file": os.path.abspath(self.experiment.path),
             "runs": [
                 {"name": run.name, "varied": run.varied, "config": run.config.to_dict()}
                 for run in self.runs
             ],
         }
         write_json(self.folder / EXPERIMENT, whole)
+        self.write()
 
     def heard(self, ended: Ended) -> None:
         """Take down how a run ended."""
@@ -194,6 +198,22 @@ class _Grid:
             figure = draw(self.experiment, finished, self.folder, result.rows)
             save_figure(figure, self.folder / PICTURE)
         return result
+
+
+def _check_own(experiment: Experiment, runs: Sequence[Planned], folder: Path) -> None:
+    """Refuse a ``folder`` whose tables are of a search, or of runs that another file has."""
+    if (folder / JOURNAL).exists():
+        raise UsageError(f"'{folder}' holds a search, and this is a grid: choose another --output")
+    before: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, UsageError):  # damaged, it is written anew
+        before = read_json(folder / EXPERIMENT)
+    names = {run.name for run in runs}
+    lost = [run["name"] for run in before.get("runs", []) if run["name"] not in names]
+    if lost and os.path.abspath(before["file"]) != os.path.abspath(experiment.path):
+        raise UsageError(
+            f"'{folder}' holds the grid of '{before['file']}', whose {lost[0]} "
+            f"'{experiment.path}' has not: choose another --output"
+        )
 
 
 def told(

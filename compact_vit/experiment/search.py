@@ -16,7 +16,7 @@ from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
 from .fields import check_folder, configured
 from .journal import JOURNAL, import_optuna, mend
-from .plan import EXPERIMENT, PAGE, TABLE, Experiment
+from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
 from .record import read_json, write_json
 from .space import Choice, Search
@@ -158,19 +158,27 @@ def _described(experiment: Experiment, search: Search) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
-    """Refuse to go on with another search than the one in ``folder``; it may have more trials."""
+    """Refuse to go on with a grid, or another search than this; it may have more trials."""
+    if (folder / RESULTS).exists():
+        raise UsageError(f"'{folder}' holds a grid, and this is a search: choose another --output")
     if not (folder / JOURNAL).exists():
         return
-    way_out = "put a copy in its place, or choose another --output"
-    before = read_json(folder / EXPERIMENT, way_out)
-    for part in ("train", "search"):
-        was, now = before.get(part) or {}, described[part]
-        for key in was.keys() | now.keys():
-            if key != "trials" and was.get(key) != now.get(key):
-                raise UsageError(
-                    f"'{folder}' holds a search with another {key}: choose another --output, or "
-                    "delete it"
-                )
+    before = read_json(folder / EXPERIMENT, "put a copy in its place, or choose another --output")
+    was, now = _by_key(before), _by_key(described)
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key):
+            raise UsageError(
+                f"'{folder}' holds a search with another {key}: choose another --output, or "
+                "delete it"
+            )
+
+
+def _by_key(described: Mapping[str, Any]) -> dict[str, Any]:
+    """What trials depend on, by the keys of the file: ``train.lr``, ``search.lr``, ``seed``."""
+    search = described.get("search") or {}
+    parts = {"train": described.get("train") or {}, "search": search.get("space") or {}}
+    found = {f"{part}.{key}": v for part, values in parts.items() for key, v in values.items()}
+    return found | {key: search.get(key) for key in ("sampler", "pruner", "seed")}
 
 
 def _finish(folder: Path, rows: list[dict[str, Any]], search: Search) -> SearchResult:

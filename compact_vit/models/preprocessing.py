@@ -22,6 +22,9 @@ OF_CLASSES = ("label_names", "description", "tag")
 #: How pixels are resampled, by the names that timm gives.
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
+#: What floats from 0 to 1 may reach by resampling or noise, and levels of 0 to 255 hardly stay in.
+_OVERSHOOT = 2.0
+
 
 def first_conv(config: ModelConfig) -> str:
     """The name of the layer that sees the picture's channels."""
@@ -163,6 +166,11 @@ class Preprocess:
         wanted = len(self.mean)
         plain = x.dtype == torch.uint8 or x.is_floating_point()
         if x.dim() >= 3 and plain and min(x.shape[-2:]) > 0:
+            if x.is_floating_point() and (x > _OVERSHOOT).any():
+                raise UsageError(
+                    f"floats must be from 0 to 1, got some up to {x.max().item():g}: divide levels "
+                    "of 0 to 255 by 255, or give them as uint8"
+                )
             if x.shape[-3] == wanted:
                 return x
             if x.shape[-3] == 1:

@@ -174,11 +174,19 @@ def test_a_batch_is_what_the_model_takes() -> None:
         (torch.zeros(3, 32, 32, dtype=torch.int64), r"got int64 \[3, 32, 32\]"),
         (torch.zeros(2, 32, 32), r"got float32 \[2, 32, 32\]"),
         (torch.zeros(3, 0, 32), r"got float32 \[3, 0, 32\]"),
+        (torch.full((3, 32, 32), 255.0), "floats must be from 0 to 1, got some up to 255: divide"),
+        (torch.full((2, 1, 32, 32), 3.0).half(), "got some up to 3: divide levels of 0 to 255"),
     ],
 )
 def test_what_is_no_picture(given, message) -> None:
     with pytest.raises(UsageError, match=message):
         Preprocess((32, 32), MEAN, STD)(given)
+
+
+def test_floats_may_overshoot() -> None:
+    prepared = Preprocess((8, 8), MEAN, STD)
+    levels = torch.linspace(-0.5, 1.5, 192).view(3, 8, 8)
+    torch.testing.assert_close(prepared(levels), F.normalize(levels, MEAN, STD))
 
 
 def test_many_channels() -> None:
