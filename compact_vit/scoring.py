@@ -52,14 +52,12 @@ def size_accuracy_score(
     """``100 * (accuracy - floor) / millions of parameters``, and 0 below the floor.
 
     ``accuracy`` and ``floor`` are in percent, ``parameters`` is a count. An accuracy of 1 or less
-    is asked about rather than guessed, unless it is ``known_percent``: it may be a fraction.
-    Raises ``UsageError`` for that and for anything out of range.
+    is asked about rather than guessed, unless it is ``known_percent``: it may be a fraction, as may
+    a floor below 1. Raises ``UsageError`` for that and for anything out of range.
     """
     _check_percent("accuracy", accuracy)
     if 0 < accuracy <= 1 and not known_percent:
-        raise UsageError(
-            f"accuracy must be in percent, got {accuracy:g}: was {100 * accuracy:g} meant?"
-        )
+        raise _in_percent("accuracy", accuracy)
     return _score(accuracy, parameters, floor)
 
 
@@ -151,12 +149,18 @@ def rank(entries: Iterable[tuple[str, float | None]]) -> list[Ranked]:
 def _score(accuracy: float, parameters: float, floor: float) -> float:
     _check_count("parameters", parameters)
     _check_percent("floor", floor)
+    if 0 < floor < 1:
+        raise _in_percent("floor", floor)
     return max(0.0, 100 * (accuracy - floor) / (parameters / 1e6))
 
 
 def _check_percent(name: str, value: float) -> None:
     if not (is_real(value) and 0 <= value <= 100):
         raise UsageError(f"{name} must be a percentage from 0 to 100, got {value!r}")
+
+
+def _in_percent(name: str, value: float) -> UsageError:
+    return UsageError(f"{name} must be in percent, got {value:g}: was {100 * value:g} meant?")
 
 
 def _check_count(name: str, value: float) -> None:

@@ -46,6 +46,7 @@ def test_floor():
     assert size_accuracy_score(0.0, 1_000_000) == 0
     assert size_accuracy_score(60.0, 2_000_000, floor=50.0) == 500
     assert size_accuracy_score(60.0, 2_000_000, floor=0.0) == 3000
+    assert size_accuracy_score(60.0, 2_000_000, floor=1) == 2950
     assert size_accuracy_score(100, 1) == 3e9
 
 
@@ -69,6 +70,7 @@ def test_the_documented_weakness():
         ((75, 3.17), "not in millions"),
         ((75, math.inf), "whole number"),
         ((75, None), "got None"),
+        ((75, 1_000_000, 0.7), "floor must be in percent, got 0.7: was 70 meant?"),
         ((75, 1_000_000, 130), "floor must be a percentage"),
     ],
 )
