@@ -113,6 +113,17 @@ def pixels(text: str) -> int | tuple[int, int]:
     return (int(height), int(width)) if width else int(height)
 
 
+def one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
+    """The type of an option whose values are ``choices``, each a ``kind``."""
+
+    def checked(word: str) -> str:
+        if word not in choices:
+            raise argparse.ArgumentTypeError(str(unknown(kind, word, choices)))
+        return word
+
+    return checked
+
+
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)

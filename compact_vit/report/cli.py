@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli import Parser, pixels, program
-from ..errors import UsageError, unknown
+from ..cli import Parser, one_of, pixels, program
+from ..errors import UsageError
 from ..models.arithmetic import activations, parameters
 from ..models.config import ModelConfig
 from ..models.names import config_of
@@ -59,14 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--by",
-        type=_one_of("grouping", GROUPINGS),
+        type=one_of("grouping", GROUPINGS),
         default="kind",
         metavar="PARTS",
         help="what several models, and CSV, are broken down by: kind or module (default: kind)",
     )
     parser.add_argument(
         "--format",
-        type=_one_of("format", FORMATS),
+        type=one_of("format", FORMATS),
         default="table",
         metavar="FORMAT",
         help="table, markdown, csv or json (default: table)",
@@ -82,15 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="FILE", help="draw the kinds too: .png, .pdf or .svg"
     )
     return parser
-
-
-def _one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
-    def checked(word: str) -> str:
-        if word not in choices:
-            raise argparse.ArgumentTypeError(str(unknown(kind, word, choices)))
-        return word
-
-    return checked
 
 
 def _model(name: str, options: argparse.Namespace) -> Model:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cli import Parser, program
+from ..cli import Parser, one_of, program
 from ..data.catalog import dataset_info
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
 from ..tables import FORMATS, render, write_text
@@ -101,6 +101,7 @@ def _parser() -> Parser:
     how.add_argument("--floor", type=float, default=70.0, metavar="PERCENT", help="default: 70")
     how.add_argument(
         "--positions",
+        type=one_of("kind", _POSITIONS),
         metavar="KIND",
         help="count the position table: with or without it (default: without)",
     )
@@ -117,29 +118,34 @@ def _parser() -> Parser:
         action="store_true",
         help="leave published sizes as their sources count them, which is not alike",
     )
+    _add_output(parser)
+    return parser
+
+
+def _add_output(parser: Parser) -> None:
+    """What is made of it, and where that goes."""
     out = parser.add_argument_group("output")
-    out.add_argument("--format", default="table", metavar="KIND", help=", ".join(FORMATS))
+    out.add_argument(
+        "--format",
+        type=one_of("format", FORMATS),
+        default="table",
+        metavar="KIND",
+        help=", ".join(FORMATS),
+    )
     out.add_argument("--output", metavar="FILE", help="write there, not to the terminal")
     out.add_argument("--plot", metavar="FILE", help="a picture of it: .png, .pdf or .svg")
     out.add_argument(
         "--against",
+        type=one_of("cost", AGAINST),
         default="parameters",
         metavar="COST",
         help="what accuracy is drawn against: parameters (default), macs, or latency, which is "
         "measured on this machine",
     )
-    return parser
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what does not go together, before anything is read or measured."""
-    for kind, got, choices in (
-        ("format", args.format, FORMATS),
-        ("--against", args.against, AGAINST),
-        ("--positions", args.positions or "with", _POSITIONS),
-    ):
-        if got not in choices:
-            raise unknown(kind, got, choices)
     if args.accuracy is None and (args.parameters is not None or args.n is not None):
         raise UsageError("--parameters and --n belong to --accuracy, which is missing")
     if args.accuracy is None and args.runs is None and args.published is None:

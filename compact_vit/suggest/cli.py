@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cli import Parser, pixels, program
+from ..cli import Parser, one_of, pixels, program
 from ..data.catalog import dataset_info
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..models.config import SIZES
 from ..score.units import count, milliseconds
 from ..tables import FORMATS, Column, render, write_text
@@ -67,7 +67,13 @@ def _parser() -> Parser:
         "--dataset", metavar="NAME", help="a named data set, which says these three and what counts"
     )
     parser.add_argument("--top", type=count, default=10, metavar="N", help="how many (default: 10)")
-    parser.add_argument("--format", default="table", metavar="KIND", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--format",
+        type=one_of("format", FORMATS),
+        default="table",
+        metavar="KIND",
+        help=", ".join(FORMATS),
+    )
     parser.add_argument("--output", metavar="FILE", help="write there, not to the terminal")
     return parser
 
@@ -76,8 +82,6 @@ def _parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the members that fit, with what they hold, cost and have reached."""
     args = _parser().parse_args(argv)
-    if args.format not in FORMATS:
-        raise unknown("format", args.format, FORMATS)
     if args.max_parameters is None and args.max_macs is None and args.max_latency is None:
         raise UsageError("no limit given: say --max-parameters, --max-macs or --max-latency")
     info = None if args.dataset is None else dataset_info(args.dataset)

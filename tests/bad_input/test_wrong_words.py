@@ -160,7 +160,10 @@ TABLE = [
     ("report cct_2_3x2 --img-size 2", "of at least 3 pixels, got 2"),
     ("report cct_2_3x2 --in-chans 0", "in_chans must be a whole number of at least 1, got 0"),
     ("report cct_2_3x2 --by layer", "unknown grouping 'layer': choose from kind, module"),
-    ("report cct_2_3x2 --format yaml", "unknown format 'yaml': choose from table, markdown, csv"),
+    (
+        "report cct_2_3x2 --format yaml",
+        "--format: unknown format 'yaml': choose from table, markdown, csv",
+    ),
     ("report cct_2_3x2 --plot sizes.doc", "must end in .png, .pdf or .svg, got 'sizes.doc'"),
     # pictures of runs
     ("plot curve run", "unknown picture 'curve': did you mean 'curves'?"),
@@ -205,7 +208,11 @@ TABLE = [
     ("score --runs run --n 5", "belong to --accuracy, which is missing"),
     ("score --runs run --published", "nothing is published here of digits, only of cifar10 or"),
     ("score --published cifar-10", "did you mean 'cifar10'?"),
-    ("score --published cifar10 --format jsn", "unknown format 'jsn': did you mean 'json'?"),
+    ("suggest --max-macs 1M --format jsn", "--format: unknown format 'jsn': did you mean 'json'?"),
+    (
+        "score --published cifar10 --format jsn",
+        "--format: unknown format 'jsn': did you mean 'json'?",
+    ),
     ("score --published cifar10 --plot front.doc", "must end in .png, .pdf or .svg"),
     # budgets
     ("suggest", "no limit given: say --max-parameters, --max-macs or --max-latency"),

@@ -32,10 +32,16 @@ from compact_vit.score import main
         ("--accuracy 75 --effective run/last.pt", "use --runs 'run' --effective"),
         ("--accuracy 75 --parameters 1M --floor 170", "floor must be a percentage"),
         ("--accuracy 75 --parameters 1M --n 0", "argument --n: wanted a whole number"),
-        ("--accuracy 75 --parameters 1M --positions wiht", "did you mean 'with'?"),
+        (
+            "--accuracy 75 --parameters 1M --positions wiht",
+            "--positions: unknown kind 'wiht': did you mean 'with'?",
+        ),
         ("--accuracy 75 --parameters 1M --format jsn", "did you mean 'json'?"),
         ("--accuracy 75 --parameters 1M --plot a.txt", "must end in .png, .pdf or .svg"),
-        ("--accuracy 75 --parameters 1M --plot a.png --against mac", "did you mean 'macs'?"),
+        (
+            "--accuracy 75 --parameters 1M --plot a.png --against mac",
+            "unknown cost 'mac': did you mean 'macs'?",
+        ),
         ("--accuracy 75 --parameters 1M --plot a.png --against macs", "nothing to draw"),
         ("--accuracy 75 --parameters 1M --runs run", "exclude each other: a run brings its own"),
         ("--parameters 1M", "belong to --accuracy, which is missing"),
