@@ -45,7 +45,6 @@ def run_page(
     that is no finished run, or whose pictures are not there.
     """
     from .evaluate import evaluate_pictures, open_split
-    from .plot.figures import history_of
     from .score.runs import RANKED, may_be_of, pictures_of, read_summary
     from .train.machine import pick_device
     from .train.page import page_of
@@ -62,7 +61,7 @@ def run_page(
         own = pictures_of(summary, config)
         if not may_be_of(own, published):
             raise UsageError(f"the run is of {own}, which cannot be compared with {published}")
-    _, history = history_of(run)
+    history = folder.history()
     split = "val" if summary["final"]["split"] == "val" else "test"
     trained, pictures = open_split(run, checkpoint="last", split=split, data_dir=data_dir)
     evaluation = evaluate_pictures(trained, pictures, device)

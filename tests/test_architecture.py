@@ -49,7 +49,7 @@ ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
 ARROWS |= {"export": ABOVE | {"evaluate", "score"}}
 ARROWS |= {"experiment": ABOVE | {"evaluate"}}
 ARROWS |= {"plot": ABOVE | {"evaluate", "predict"}}
-ARROWS |= {"page": ABOVE | {"evaluate", "plot", "score"}}
+ARROWS |= {"page": ABOVE | {"evaluate", "score"}}
 
 LAYERS_KNOW = {"torch", "math", "itertools", "collections", "typing", "dataclasses"}
 

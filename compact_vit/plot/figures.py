@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
@@ -59,7 +57,8 @@ def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
     for run, path in zip(runs, paths, strict=True):
         if paths.count(path) > 1:
             raise UsageError(f"curves need every run once, got '{run}' twice")
-    read = [history_of(run) for run in runs]
+    folders = [RunFolder.open(run) for run in runs]
+    read = [(folder.config(), folder.history()) for folder in folders]
     if len(read) == 1:
         ((config, history),) = read
         return draw_curves(history, config, axes)
@@ -178,24 +177,3 @@ def schedule(config: TrainConfig) -> Figure:
     if config.schedule == "plateau":
         title += "; as long as the validation loss falls"
     return plot_schedule(epochs, rates, title)
-
-
-def history_of(run: Run) -> tuple[TrainConfig, list[dict[str, Any]]]:
-    """A run's configuration, and the lines of its ``metrics.jsonl`` so far."""
-    folder = RunFolder.open(run)
-    config, path = folder.config(), folder.path / "metrics.jsonl"
-    figures = ("loss", "accuracy") if config.objective == "classify" else ("loss",)
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        split = "val" if rows and "val_loss" in rows[0] else "test"
-        keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in figures))
-        whole = all(math.isfinite(row[key]) for row in rows for key in keys)
-    except FileNotFoundError:
-        rows, whole = [], True
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-        whole = False
-    if not whole:
-        raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")
-    if not rows:
-        raise UsageError(f"'{folder.path}' has no epoch to draw yet: train it first")
-    return config, rows

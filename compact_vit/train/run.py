@@ -138,10 +138,9 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether a checkpoint was ever written; a kill may have met the first, after its line."""
         written = (self.last, previous(self.last), self.path / "summary.json")
-        if any(path.exists() for path in written):
-            return True
         log = self.path / "metrics.jsonl"
-        return log.exists() and log.read_bytes().count(b"\n") > 1
+        saved = any(path.exists() for path in written)
+        return saved or (log.exists() and log.read_bytes().count(b"\n") > 1)
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole checkpoint and its content; None if the run was stopped before one."""
@@ -151,6 +150,24 @@ class RunFolder:
         if warning:
             print(warning, file=sys.stderr)
         return path, content
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` so far; ``UsageError`` for a log without, or damaged."""
+        path = self.path / "metrics.jsonl"
+        figures = ("loss", "accuracy") if self.config().objective == "classify" else ("loss",)
+        try:
+            lines = path.read_text().splitlines() if path.exists() else []
+            rows = [json.loads(line) for line in lines]
+            split = "val" if rows and "val_loss" in rows[0] else "test"
+            keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in figures))
+            whole = all(math.isfinite(row[key]) for row in rows for key in keys)
+        except (ValueError, KeyError, TypeError, *_TOO_MUCH):
+            whole = False
+        if not whole:
+            raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")
+        if not rows:
+            raise UsageError(f"'{self.path}' has no epoch to draw yet: train it first")
+        return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch's line to ``metrics.jsonl``: who reads meanwhile finds whole lines.

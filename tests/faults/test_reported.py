@@ -24,13 +24,13 @@ def rewritten(name: str, **values: Any) -> None:
 
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"a":' * 200_000])
 def test_curves_of_a_log_without_end(place, answer, content) -> None:
-    """``plot.figures.history_of`` catches no RecursionError."""
+    """``train.run.RunFolder.history`` catches no RecursionError."""
     Path("run/metrics.jsonl").write_bytes(content)
     assert "is damaged" in answer("plot", "curves", "run").err
 
 
 def test_curves_of_a_figure_that_no_float_holds(place, answer) -> None:
-    """``plot.figures.history_of`` catches no OverflowError."""
+    """``train.run.RunFolder.history`` catches no OverflowError."""
     rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     rows[0]["train_loss"] = 10**400
     Path("run/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
