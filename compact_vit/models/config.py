@@ -32,8 +32,15 @@ MOST = 1_000_000_000
 #: The largest convolution within an MLP: far beyond, its weights fit into no memory.
 MOST_KERNEL = 99
 
-#: What a published name's data set suffix says about the number of classes.
-_SUFFIX_CLASSES = {"c10": 10, "c100": 100, "fl": 102}
+#: What a published name says of the number of classes: its data set's suffix, or all of the name.
+_CLASSES = {
+    "c10": 10,
+    "c100": 100,
+    "fl": 102,
+    "cct_7_7x2_224": 102,
+    "cct_14_7x2_224": 1000,
+    "cct_14_7x2_384": 1000,
+}
 
 #: How the names of members are made.
 FORMS = ("vit_lite_L_P", "cvt_L_P", "cct_L_PxC", "cct2_L_PxC")
@@ -149,9 +156,9 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
     ``cct2_L_PxC`` is a CCT with what ``CCT2`` lists.
 
     The published implementation's names are understood too, with what they imply:
-    ``cct_7_3x1_32_sine_c100`` is ``cct_7_3x1`` at 32 px with sine positions and 100 classes. An
-    option of None stands for the name's own value. Raises ``UsageError`` for a name outside the
-    grammar and for an unknown or impossible option.
+    ``cct_7_3x1_32_sine_c100`` is ``cct_7_3x1`` at 32 px with sine positions and 100 classes, and
+    ``cct_14_7x2_384`` has the 1000 of ImageNet. An option of None stands for the name's own value.
+    Raises ``UsageError`` for a name outside the grammar and for an unknown or impossible option.
     """
     if not isinstance(name, str):
         raise UsageError(f"model must be a name, got {name!r}")
@@ -175,7 +182,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
             match["size"] or (224 if match["convs"] and int(match["kernel"]) >= 7 else 32)
         ),
         "positional_embedding": "sine" if match["sine"] else "learnable",
-        "num_classes": _SUFFIX_CLASSES.get(match["classes"], 10),
+        "num_classes": _CLASSES.get(match["classes"] or name.removesuffix("_sine"), 10),
     }
     values |= CCT2 if match["family"] == "cct2" else {}
     values |= given(options, (field.name for field in fields(ModelConfig)))

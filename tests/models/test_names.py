@@ -61,6 +61,45 @@ def test_well_formed_names(name: str, expected: dict[str, Any]) -> None:
     assert {field: config[field] for field in expected} == expected
 
 
+#: The classes that the published implementation's builders have by default.
+PUBLISHED_CLASSES = {
+    **{f"vit_{depth}_4_32": 10 for depth in (2, 4, 6, 7)},
+    **{f"vit_{depth}_4_32_sine": 10 for depth in (2, 4, 6, 7)},
+    **{f"cvt_{depth}_4_32": 10 for depth in (2, 4, 6, 7)},
+    **{f"cvt_{depth}_4_32_sine": 10 for depth in (2, 4, 6, 7)},
+    "cct_2_3x2_32": 10,
+    "cct_2_3x2_32_sine": 10,
+    "cct_4_3x2_32": 10,
+    "cct_4_3x2_32_sine": 10,
+    "cct_6_3x1_32": 10,
+    "cct_6_3x1_32_sine": 10,
+    "cct_6_3x2_32": 10,
+    "cct_6_3x2_32_sine": 10,
+    "cct_7_3x1_32": 10,
+    "cct_7_3x1_32_sine": 10,
+    "cct_7_3x1_32_c100": 100,
+    "cct_7_3x1_32_sine_c100": 100,
+    "cct_7_3x2_32": 10,
+    "cct_7_3x2_32_sine": 10,
+    "cct_7_7x2_224": 102,
+    "cct_7_7x2_224_sine": 102,
+    "cct_14_7x2_224": 1000,
+    "cct_14_7x2_384": 1000,
+    "cct_14_7x2_384_fl": 102,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_CLASSES)
+def test_published_names_have_the_published_classes(name: str) -> None:
+    assert config_from_name(name).num_classes == PUBLISHED_CLASSES[name]
+    assert config_from_name(name, num_classes=7).num_classes == 7
+
+
+@pytest.mark.parametrize("name", ["cct_7_7x2", "cct_14_7x2", "cct_7_7x2_384", "cct2_14_7x2_224"])
+def test_names_that_were_not_published_have_ten_classes(name: str) -> None:
+    assert config_from_name(name).num_classes == 10
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
