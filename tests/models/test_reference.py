@@ -95,6 +95,22 @@ def test_a_grid_of_as_many_tokens_and_another_shape_is_resized() -> None:
     assert report.positions_resized == ((16, 4), (8, 8))
 
 
+def test_published_positions_are_of_a_square_also_where_another_grid_has_as_many() -> None:
+    source = random_model("cct_2_3x1")
+    state, model = published(source), random_model("cct_2_3x1", img_size=(64, 16))
+    report = load_reference_state_dict(model, state)
+    assert report.positions_resized == ((16, 16), (32, 8))
+    x = torch.randn(1, 3, 64, 16)
+    torch.testing.assert_close(model(x), source(x))
+
+
+def test_a_state_of_the_same_model_has_its_grid() -> None:
+    source, model = (random_model("cct_2_3x1", img_size=(64, 16)) for _ in range(2))
+    report = load_reference_state_dict(model, source.state_dict())
+    assert report.positions_resized is None
+    assert torch.equal(model.positions.table, source.positions.table)
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [(100, 10), (10, 100), (10, 0)])
 def test_a_head_of_other_classes_is_left_as_it_was(theirs: int, ours: int) -> None:
     source, model = random_model(num_classes=theirs), random_model(num_classes=ours)
@@ -117,6 +133,19 @@ def test_sine_stays_sine(side: int) -> None:
     assert not model.positions.table.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["cct_2_3x2", "vit_lite_2_4"])
+def test_sine_is_known_in_every_precision(name: str, dtype: torch.dtype) -> None:
+    source = random_model(name, positional_embedding="sine")
+    model = random_model(name, positional_embedding="sine")
+    table = model.positions.table.clone()
+    load_reference_state_dict(model, {k: v.to(dtype) for k, v in published(source).items()})
+    assert torch.equal(model.positions.table, table)
+    model.to(dtype)
+    load_reference_state_dict(model, model.state_dict())
+    assert torch.equal(model.positions.table, table.to(dtype))
+
+
 def refuse(model: CompactTransformer, state: State | str | Path, message: str) -> None:
     """The load fails with one line that has ``message``, and the model is as it was."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -126,10 +155,11 @@ def refuse(model: CompactTransformer, state: State | str | Path, message: str) -
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_a_learnt_table_is_refused_by_a_sine_model() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_learnt_table_is_refused_by_a_sine_model(dtype: torch.dtype) -> None:
     refuse(
         random_model(positional_embedding="sine"),
-        published(random_model()),
+        published(random_model().to(dtype)),
         "positions are learnt, not sine: build the model with positional_embedding='learnable'",
     )
 
