@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 
 def sine_positions(num_tokens: int, embed_dim: int) -> Tensor:
-    """Sinusoids over the flattened token index: ``[1, N, D]`` (arXiv 1706.03762, sec. 3.5).
+    """Sinusoids over the flattened token index: ``[1, N, D]`` float32 (arXiv 1706.03762, 3.5).
 
     Channel ``i`` has the frequency ``10000 ** (-2 * (i // 2) / D)``; even channels are sines, odd
     ones cosines.
     """
     channel = torch.arange(embed_dim)
-    frequency = torch.exp((channel // 2) * (-2.0 * math.log(10000.0) / embed_dim))
+    frequency = torch.exp((channel // 2).float() * (-2.0 * math.log(10000.0) / embed_dim))
     angle = torch.arange(num_tokens).unsqueeze(1) * frequency  # [N, D]
     return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).unsqueeze(0)
 
@@ -64,7 +64,8 @@ class PositionalEmbedding(nn.Module):
         self.num_prefix_tokens = num_prefix_tokens
         num_tokens = num_prefix_tokens + grid_size[0] * grid_size[1]
         if kind == "sine":
-            self.table = nn.Parameter(sine_positions(num_tokens, embed_dim), requires_grad=False)
+            table = sine_positions(num_tokens, embed_dim).to(torch.get_default_dtype())
+            self.table = nn.Parameter(table, requires_grad=False)
         else:
             self.table = nn.Parameter(torch.empty(1, num_tokens, embed_dim))
             nn.init.trunc_normal_(self.table, std=0.2)

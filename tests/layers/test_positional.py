@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,6 +20,22 @@ def test_sine_positions_by_the_formula(tokens: int, width: int) -> None:
             angle = position / 10000 ** (2 * (channel // 2) / width)
             expected = math.cos(angle) if channel % 2 else math.sin(angle)
             assert table[0, position, channel].item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def default_dtype(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(request.param)
+    yield request.param
+    torch.set_default_dtype(before)
+
+
+def test_sine_positions_are_exact_whatever_torchs_default_is(default_dtype: torch.dtype) -> None:
+    test_sine_positions_by_the_formula(64, 128)
+    exact = sine_positions(64, 128)
+    table = PositionalEmbedding("sine", 128, (8, 8)).table
+    assert table.dtype == default_dtype  # as the weights beside it
+    assert torch.equal(table, exact.to(default_dtype))
 
 
 def test_the_same_grid_is_left_alone() -> None:
