@@ -21,7 +21,7 @@ class PatchTokenizer(nn.Module):
 
     def __init__(self, in_chans: int, embed_dim: int, patch_size: int) -> None:
         super().__init__()
-        self.patch_size = patch_size
+        self.patch_size = self.reduction = patch_size
         self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, stride=patch_size)
         nn.init.kaiming_normal_(self.proj.weight)
 
@@ -57,6 +57,7 @@ class ConvTokenizer(nn.Module):
         self.kernel_size = kernel_size
         self.stride = max(1, kernel_size // 2 - 1)
         self.padding = max(1, kernel_size // 2)
+        self.reduction = (2 * self.stride) ** num_convs  # pixels from one token to the next
         widths = [in_chans] + [hidden_dim] * (num_convs - 1) + [embed_dim]
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for inputs, outputs in itertools.pairwise(widths):

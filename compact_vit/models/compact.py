@@ -82,10 +82,8 @@ class CompactTransformer(nn.Module):
         self.apply(_initialise)
         self.reset_classifier(config.num_classes)
 
-        height, _ = self.tokenizer.grid_size(*config.height_width)
-        reduction = max(1, config.height_width[0] // height)
         self.feature_info = [
-            {"module": f"blocks.{i}", "num_chs": width, "reduction": reduction}
+            {"module": f"blocks.{i}", "num_chs": width, "reduction": self.tokenizer.reduction}
             for i in range(config.depth)
         ]
 

@@ -36,6 +36,19 @@ def test_grid_of_patches(size: tuple[int, int], patch: int) -> None:
     assert tokenizer.grid_size(*size) == tuple(maps.shape[2:])
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("convs", [0, 1, 2, 3])
+def test_a_picture_moved_by_the_reduction_moves_its_tokens_by_one(kernel: int, convs: int) -> None:
+    torch.manual_seed(0)
+    tokenizer = ConvTokenizer(1, 4, kernel, convs) if convs else PatchTokenizer(1, 4, kernel)
+    step = tokenizer.reduction
+    x = torch.randn(1, 1, 9, 10 * step)
+    before, after = tokenizer(x)[0], tokenizer(x.roll(step, dims=3))[0]  # [N, D]
+    # of the first row, in the middle, where no border is seen
+    torch.testing.assert_close(after[6], before[5])
+    assert not torch.allclose(after[5], before[5])
+
+
 @pytest.mark.parametrize(
     ("kernel", "convs", "side", "tokens"), [(3, 1, 32, 256), (3, 2, 32, 64), (7, 2, 224, 196)]
 )

@@ -210,6 +210,23 @@ def test_feature_info_tells_the_intermediates_shapes(build) -> None:
         assert feature.shape[2] == 64 // info["reduction"]
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "reduction"),
+    [
+        ("cct_6_3x1", 33, 2),
+        ("cct_2_3x2", 30, 4),
+        ("cct_7_7x2", 250, 16),
+        ("cct_2_7x2", 100, 16),
+        ("vit_lite_2_8", 15, 8),
+        ("cvt_2_4", (30, 33), 4),
+    ],
+)
+def test_feature_info_where_sides_do_not_divide(name, side, reduction) -> None:
+    with torch.device("meta"):
+        model = create_model(name, img_size=side)
+    assert {info["reduction"] for info in model.feature_info} == {reduction}
+
+
 def test_pruned_models_keep_their_features(build) -> None:
     model, x = build().eval(), torch.randn(2, 3, 32, 32)
     before = model.forward_intermediates(x, [0], intermediates_only=True)
