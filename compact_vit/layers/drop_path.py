@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 
 class DropPath(nn.Module):
@@ -26,14 +27,16 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return x
         shape = [x.shape[0]] + [1] * (x.dim() - 1)
-        keep = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1.0 - self.rate)
+        # of x, not of torch.empty, so that torch.func.vmap may draw for each of its samples
+        keep = x.new_empty(shape).bernoulli_(1.0 - self.rate)
         return x * (keep / (1.0 - self.rate))
 
     def kept(self, x: Tensor) -> Tensor | None:
         """Draw which samples of ``x [B, ...]`` survive: their indices ``[B']``; None for all.
 
         It is also None where ``add`` drops by a mask: on an accelerator, whose host would wait to
-        hear how many survive, and in what is traced, scripted or compiled.
+        hear how many survive, and in what is traced, scripted, compiled or transformed by
+        ``torch.func``, where that is no number.
         """
         if self.rate == 0.0 or not self.training:
             return None
@@ -41,7 +44,7 @@ class DropPath(nn.Module):
             masked = True
         else:
             traced = isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling()
-            masked = traced or x.device.type != "cpu"
+            masked = traced or x.device.type != "cpu" or is_functorch_wrapped_tensor(x)
         if masked:
             return None
         return torch.empty(x.shape[0]).bernoulli_(1.0 - self.rate).nonzero().squeeze(1)

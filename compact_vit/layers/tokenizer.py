@@ -76,8 +76,9 @@ class ConvTokenizer(nn.Module):
         return height, width
 
     def forward(self, x: Tensor) -> Tensor:
-        # channels last: faster convolutions and pools, and the tokens need no copy at the end
-        x = x.contiguous(memory_format=torch.channels_last)
+        # channels last: faster convolutions and pools, and the tokens need no copy at the end;
+        # not by contiguous(memory_format=...), which torch.func.vmap does not know
+        x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = norm(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1))
             x = F.relu(x, inplace=True)  # neither pool nor norm needs its output again

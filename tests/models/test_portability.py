@@ -7,6 +7,8 @@ import pickle
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.func import functional_call, grad, vmap
 
 from compact_vit import create_model
 
@@ -117,3 +119,39 @@ def test_compiles_without_a_break(build) -> None:
     model.train()
     compiled(x).square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def gradients_by_sample(model, x, y, **options):
+    """The gradient of every picture's loss, ``[B, ...]`` for each parameter that is trained."""
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(parameters, picture, label):
+        logits = functional_call(model, parameters, (picture[None],))
+        return F.cross_entropy(logits, label[None])
+
+    return vmap(grad(loss), in_dims=(None, 0, 0), **options)(trained, x, y)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of torch's attention
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_by_sample(build, positions, training) -> None:
+    model = build(positional_embedding=positions, drop_path=0.0, attention_dropout=0.0)
+    model.train(training).tokenizer.eval()  # a batch's norm is of no one sample
+    x, y = torch.randn(3, 3, 32, 32), torch.arange(3)
+    got = gradients_by_sample(model, x, y)
+    for i in range(3):
+        model.zero_grad()
+        F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]).backward()
+        for name, gradients in got.items():
+            wanted = model.get_parameter(name).grad
+            torch.testing.assert_close(gradients[i], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_by_sample_of_dropped_branches(build) -> None:
+    model = build(drop_path=0.5).train()
+    model.tokenizer.eval()
+    x, y = torch.randn(1, 3, 32, 32).expand(24, -1, -1, -1), torch.zeros(24, dtype=torch.long)
+    got = gradients_by_sample(model, x, y, randomness="different")
+    learnt = got["blocks.1.attn.proj.bias"].any(dim=1)  # where the branch was not dropped
+    assert 2 <= learnt.sum() <= 22
+    assert got["blocks.0.attn.proj.bias"].any(dim=1).all()  # of the first layer none is
