@@ -79,8 +79,12 @@ class Baseline(nn.Module):
         """The last linear map, or an identity when there are no classes."""
         return self.head
 
-    def reset_classifier(self, num_classes: int) -> None:
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Give the model a new classifier; 0 classes leave the features ``[B, F]``."""
+        if global_pool is not None:
+            raise UsageError(f"the pooling is the model's own, global_pool={global_pool!r} is not")
+        if num_classes < 0:
+            raise UsageError(f"num_classes must be at least 0, got {num_classes}")
         self.num_classes = num_classes
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         initialise(self.head, "linear")

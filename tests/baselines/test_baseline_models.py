@@ -123,6 +123,17 @@ def test_classifiers(name: str) -> None:
     assert headless(x).shape == (2, headless.num_features)
 
 
+def test_classifiers_that_there_are_none_of() -> None:
+    model = build("mlp")
+    head = model.head
+    with pytest.raises(UsageError, match="num_classes must be at least 0, got -1"):
+        model.reset_classifier(-1)
+    with pytest.raises(UsageError, match="the pooling is the model's own, global_pool='' is not"):
+        model.reset_classifier(3, "")
+    assert model.head is head
+    assert model.num_classes == 10
+
+
 @pytest.mark.parametrize("name", ["mlp", "residual_classifier", "rr_2", "resnet_14_cifar"])
 def test_models_are_exported(name: str) -> None:
     x = torch.randn(2, 3, 32, 32)
