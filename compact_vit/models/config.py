@@ -26,7 +26,7 @@ SIZES = {
 #: (benchmarks/LOG.md has what each of them gave).
 CCT2: dict[str, Any] = {"mlp_kernel": 3, "tokenizer_norm": True}
 
-#: The largest number of classes and of channels: beyond, their sizes are no numbers.
+#: The largest number of classes, of channels and width: beyond, their sizes are no numbers.
 MOST = 1_000_000_000
 
 #: The largest convolution within an MLP: far beyond, its weights fit into no memory.
@@ -122,13 +122,15 @@ def _check(config: ModelConfig) -> None:
     for field in ("depth", "num_heads", "embed_dim", "kernel_size", "in_chans"):
         need(is_whole(getattr(config, field), 1), field, "a whole number of at least 1")
     need(is_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
-    for field in ("num_classes", "in_chans"):
+    for field in ("num_classes", "in_chans", "embed_dim"):
         need(getattr(config, field) <= MOST, field, f"at most {MOST:,}")
     patches = config.family in ("vit_lite", "cvt")
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
     need(is_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
     need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
     need(is_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
+    wide = config.embed_dim * config.mlp_ratio >= 1
+    need(wide, "mlp_ratio", f"at least 1 / embed_dim = 1/{config.embed_dim}")
     kernel = config.mlp_kernel
     odd = is_whole(kernel, 0) and (kernel == 0 or kernel % 2 == 1) and kernel <= MOST_KERNEL
     need(odd, "mlp_kernel", f"0 or an odd number up to {MOST_KERNEL}")

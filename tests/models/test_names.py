@@ -158,6 +158,8 @@ def test_unknown_options_are_told_the_nearest(option: str, nearest: str) -> None
         ({"mlp_ratio": 0}, "mlp_ratio must be a positive number, got 0"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio must be a positive number, got nan"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio must be a positive number, got inf"),
+        ({"mlp_ratio": 0.0078}, "mlp_ratio must be at least 1 / embed_dim = 1/128, got 0.0078"),
+        ({"embed_dim": 10**400}, "embed_dim must be at most 1,000,000,000, got 1000"),
         ({"mlp_kernel": 2}, "mlp_kernel must be 0 or an odd number up to 99, got 2"),
         ({"mlp_kernel": -1}, "mlp_kernel must be 0 or an odd number up to 99, got -1"),
         ({"mlp_kernel": 101}, "mlp_kernel must be 0 or an odd number up to 99, got 101"),
@@ -202,6 +204,12 @@ def test_a_configuration_has_its_name(name: str) -> None:
 )
 def test_what_no_name_describes_has_a_near_one(name: str, options: dict[str, Any]) -> None:
     assert name_of(config_from_name(name, **options)) == name
+
+
+def test_the_narrowest_mlp() -> None:
+    config = config_from_name("cct_2_3x2", mlp_ratio=1 / 128)
+    with torch.device("meta"):
+        assert CompactTransformer(config).blocks[0].mlp.fc1.weight.shape == (1, 128)
 
 
 def test_patches_have_no_convolutions() -> None:
