@@ -59,7 +59,10 @@ def _eight_bits(image: Image) -> Image:
         if image.format == "TIFF" and image.mode == "I" and values.max() < 256:
             raise ValueError(f"{told}, which may be of 8 bits or of 16: save it with 8 bits")
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        clear = image.info.get("transparency")  # one value of all its bits
         image = Images.fromarray((values >> (min(bits, 16) - 8)).astype(np.uint8))
+        if clear is not None:
+            image.putalpha(Images.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers, wanted 8 or 16 bits")
     if "transparency" in image.info or image.mode == "PA":

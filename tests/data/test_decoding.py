@@ -43,8 +43,11 @@ def on_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return colour * share + 255 * (1 - share)
 
 
-def png(values: np.ndarray, kind: int) -> bytes:
-    """A PNG of 16-bit ``values`` [H,W,C] of colour type ``kind``, which PIL does not write."""
+def png(values: np.ndarray, kind: int, clear: int | None = None) -> bytes:
+    """A PNG of 16-bit ``values`` [H,W,C] of colour type ``kind``, which PIL does not write.
+
+    Gray of the value ``clear`` is transparent.
+    """
     height, width = values.shape[:2]
     rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
     scan = np.concatenate([np.zeros((height, 1), np.uint8), rows], 1).tobytes()  # no filter
@@ -55,7 +58,10 @@ def png(values: np.ndarray, kind: int) -> bytes:
         )
 
     header = struct.pack(">2I5B", width, height, 16, kind, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(scan)) + chunk(b"IEND", b"")
+    named = b"" if clear is None else chunk(b"tRNS", struct.pack(">H", clear))
+    body = (
+        chunk(b"IHDR", header) + named + chunk(b"IDAT", zlib.compress(scan)) + chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -106,6 +112,16 @@ def test_sixteen_bits_of_colour_and_transparency(tmp_path, channels, kind):
     if channels in (2, 4):
         wanted = on_white(wanted, values[..., -1:] // 256)
     assert np.abs(read(tmp_path / "deep.png") - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("clear", [0, 300, 65535])
+def test_one_of_sixteen_bits_of_grey_is_transparent(tmp_path, clear):
+    values = DEEP.copy()
+    values[::2, ::3], values[1, 1] = clear, clear ^ 1  # its neighbour has the same upper eight bits
+    (tmp_path / "x.png").write_bytes(png(values[..., None], 0, clear))
+    assert np.array_equal(
+        read(tmp_path / "x.png"), three(np.where(values == clear, 255, values // 256))
+    )
 
 
 def test_twelve_bits_keep_their_upper_eight(tmp_path):
