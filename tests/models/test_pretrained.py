@@ -337,6 +337,18 @@ def test_what_cannot_be_saved(folder, tmp_path) -> None:
     assert not (tmp_path / "pruned").exists()
 
 
+@pytest.mark.parametrize(
+    "names", [list(range(10)), 7, "abcdefghij", dict.fromkeys("abcdefghij"), {0: "a"}]
+)
+def test_classes_that_are_not_named(names, tmp_path) -> None:
+    model = trained()
+    model.pretrained_cfg |= {"label_names": names}
+    with pytest.raises(UsageError) as caught:
+        model.save_pretrained(tmp_path / "out")
+    assert str(caught.value) == f"label_names must be 10 names, got {names!r:.60}"
+    assert not (tmp_path / "out").exists()
+
+
 # --- adapting
 
 
