@@ -30,6 +30,9 @@ _TOLD: Needed = (
     ("versions", dict, bool),
 )
 
+#: What the machine decided, whatever was asked for; summaries of old do not say.
+_DECIDED = ("precision", "attention", "attention_dropout")
+
 
 def export_run(
     run: str | os.PathLike[str],
@@ -113,6 +116,7 @@ def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, An
         "seed": config.seed,
         "command": command_of(config),
         **{name: summary[name] for name, _, _ in _TOLD},
+        **{name: summary[name] for name in _DECIDED if name in summary},
     }
 
 

@@ -98,6 +98,7 @@ def test_the_attention_dropout_that_acted_is_told(run, tmp_path) -> None:
     (tmp_path / "older" / "summary.json").write_text(json.dumps(whole))
     card = export_run(tmp_path / "older", tmp_path / "again", test=False)
     assert not decided.keys() & card["training"].keys()
+    assert ", fp32, attention dropout 0, " in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_best_epoch_is_the_default(run, tmp_path) -> None:

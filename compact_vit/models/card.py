@@ -116,9 +116,14 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not training:
         return []
     copy, credit = training.get("copy"), training.get("credit")
-    machine = ", ".join(
-        part for part in (training.get("hardware"), _minutes(training.get("seconds"))) if part
+    dropped = training.get("attention_dropout")  # as it was, whatever was asked for
+    parts = (
+        training.get("hardware"),
+        training.get("precision"),
+        "" if dropped is None else f"attention dropout {dropped:g}",
+        _minutes(training.get("seconds")),
     )
+    machine = ", ".join(part for part in parts if part)
     return [
         ("trained on", ", ".join(part for part in (training.get("dataset"), copy) if part)),
         ("pictures by", credit or ""),
