@@ -141,6 +141,42 @@ def test_a_folder_of_another_run_is_refused_before_anything_is_done(grid, starts
     assert not Path("out/lr0.03-seed0").exists()
 
 
+def test_the_tables_of_another_grid_are_left_alone(grid, starts, write) -> None:
+    grid()
+    before = {path: path.read_bytes() for path in Path("out").glob("[!.]*.[cjmp]*")}
+    Path("deep").mkdir()
+    few = write("deep/exp.yaml", grid={"lr": [0.01, 0.04], "seed": [0]})
+    said = "^'out' holds the grid of '.*here/exp.yaml', whose lr0.01-seed1 '.*deep/exp.yaml' has"
+    with pytest.raises(UsageError, match=said):
+        run_grid(read_experiment(few), output="out", cores=1, quiet=True)
+    assert before == {path: path.read_bytes() for path in Path("out").glob("[!.]*.[cjmp]*")}
+    assert len(starts()) == 6
+    # nothing is lost to a copy that has more, nor by the same file with fewer
+    more = write("deep/exp.yaml", grid={"lr": [0.01, 0.02], "seed": [0, 1, 2, 3]})
+    assert len(run_grid(read_experiment(more), output="out", cores=1, quiet=True).rows) == 8
+    write("exp.yaml", grid=GRID)
+    with pytest.raises(UsageError, match=r"'.*deep/exp\.yaml', whose lr0\.01-seed3 '.*exp\.yaml'"):
+        grid()
+    few = write("deep/exp.yaml", grid={"lr": [0.01], "seed": [0]})
+    assert len(run_grid(read_experiment(few), output="out", cores=1, quiet=True).rows) == 1
+
+
+def test_a_grid_and_a_search_do_not_share_a_folder(write, starts, command) -> None:
+    train = {"dataset": "digits", "model": "mlp", "epochs": 3, "val_fraction": 0.1}
+    one = write("one.yaml", train=train, grid={"lr": [0.01]})
+    two = write("two.yaml", train=train, search={"lr": [0.01]}, trials=1)
+    assert command("grid", one, "--output", "grid", "--quiet")[0] == 0
+    status, _, err = command("search", two, "--output", "grid")
+    said = "'grid' holds a grid, and this is a search: choose another --output"
+    assert (status, err) == (2, f"error: {said}\n")
+    Path("search").mkdir()
+    Path("search/journal.log").touch()
+    status, _, err = command("grid", one, "--output", "search")
+    said = "'search' holds a search, and this is a grid: choose another --output"
+    assert (status, err) == (2, f"error: {said}\n")
+    assert starts() == ["lr0.01"]
+
+
 def test_a_damaged_summary_is_said(grid) -> None:
     grid()
     summary = Path("out/lr0.01-seed0/summary.json")

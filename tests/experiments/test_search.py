@@ -133,12 +133,14 @@ def test_more_trials_may_be_asked_for_but_nothing_else(search, starts) -> None:
     more = search(trials=4)
     assert more.rows[:2] == few.rows
     assert len(starts()) == 4
-    for key, value in (
-        ("search", SPACE | {"batch_size": [32, 128]}),
-        ("sampler", "random"),
-        ("train", TRAIN | {"dropout": 0.2}),
+    for named, key, value in (
+        ("search.batch_size", "search", SPACE | {"batch_size": [32, 128]}),
+        ("sampler", "sampler", "random"),
+        ("train.dropout", "train", TRAIN | {"dropout": 0.2}),
+        ("train.ema", "train", TRAIN | {"min_lr": 0, "weight_decay": 0, "ema": 0.9}),
     ):
-        with pytest.raises(UsageError, match=r"'out' holds a search with another \w+: choose"):
+        said = f"'out' holds a search with another {named}: choose"
+        with pytest.raises(UsageError, match=said):
             search(**{key: value})
     assert len(starts()) == 4
 
