@@ -19,12 +19,6 @@ from .plan import PAGE, PICTURE, read_experiment
 from .reading import read_word
 
 
-def _grid_flags(parser: Parser) -> None:
-    parser.add_argument(
-        "--retry", action="store_true", help="try again what failed for a reason of its own"
-    )
-
-
 def _grid(args: argparse.Namespace) -> int:
     from .grid import run_grid, told
 
@@ -42,10 +36,7 @@ def _grid(args: argparse.Namespace) -> int:
     else:
         print(told("table", result.rows, result.means, experiment.varied))
         print(f"\neverything is in {result.output}: {PAGE}, {PICTURE}, a folder a run")
-    if result.failed:
-        again = "the same command goes on with what was stopped, and --retry with the rest"
-        print(f"{result.failed} of {len(result.rows)} runs failed: {again}", file=sys.stderr)
-    return 1 if result.failed else 0
+    return _status(result.failed, f"{len(result.rows)} runs")
 
 
 def _search(args: argparse.Namespace) -> int:
@@ -57,6 +48,7 @@ def _search(args: argparse.Namespace) -> int:
         output=args.output,
         cores=args.cores,
         workers=args.workers,
+        retry=args.retry,
         quiet=args.quiet,
     )
     if args.json:
@@ -68,23 +60,21 @@ def _search(args: argparse.Namespace) -> int:
             f"\neverything is in {result.output}: "
             f"{BEST}, {PAGE}, {SEARCH_PICTURE}, a folder a trial"
         )
-    if result.failed:
-        again = "the same command goes on with what was stopped"
-        print(f"{result.failed} of {len(result.rows)} trials failed: {again}", file=sys.stderr)
-    return 1 if result.failed else 0
+    return _status(result.failed, f"{len(result.rows)} trials")
 
 
-def _no_flags(parser: Parser) -> None:
-    """It has none of its own."""
+def _status(failed: int, of: str) -> int:
+    """What the command leaves with; says what to do if there are any that ``failed``."""
+    if failed:
+        again = "the same command goes on with what was stopped, and --retry with the rest"
+        print(f"{failed} of {of} failed: {again}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-_Flags = Callable[[Parser], None]
-_Run = Callable[[argparse.Namespace], int]
-
-#: what to do -> (about it, its own flags, how)
-ACTIONS: dict[str, tuple[str, _Flags, _Run]] = {
-    "grid": ("run every combination of values and compare them", _grid_flags, _grid),
-    "search": ("look for the best values by the validation split", _no_flags, _search),
+#: what to do -> (about it, how)
+ACTIONS: dict[str, tuple[str, Callable[[argparse.Namespace], int]]] = {
+    "grid": ("run every combination of values and compare them", _grid),
+    "search": ("look for the best values by the validation split", _search),
 }
 
 
@@ -95,21 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     chooser = Chooser(
         "experiment",
         "action",
-        {name: about for name, (about, _, _) in ACTIONS.items()},
+        {name: about for name, (about, _) in ACTIONS.items()},
         description="Run an experiment that a YAML file describes; the same command goes on.",
         usage="FILE [options]",
     )
     name = chooser.chosen(words)
     if name is None:
         return 0
-    about, add_flags, run = ACTIONS[name]
+    about, run = ACTIONS[name]
     parser = Parser(f"experiment {name}", description=f"{about.capitalize()}.")
-    _common_flags(parser)
-    add_flags(parser)
+    _add_flags(parser)
     return run(parser.parse_args(words[1:]))
 
 
-def _common_flags(parser: Parser) -> None:
+def _add_flags(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="the experiment, in YAML")
     parser.add_argument(
         "--output", metavar="FOLDER", help="where to write (default: runs/ and the file's name)"
@@ -135,6 +124,9 @@ def _common_flags(parser: Parser) -> None:
     )
     parser.add_argument("--dataset", metavar="NAME", help="the same as --set dataset=NAME")
     parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is")
+    parser.add_argument(
+        "--retry", action="store_true", help="try again what failed, not only what was stopped"
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 

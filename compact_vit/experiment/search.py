@@ -49,16 +49,17 @@ def run_search(
     output: str | os.PathLike[str] | None = None,
     cores: int | None = None,
     workers: int = 1,
+    retry: bool = False,
     quiet: bool = False,
 ) -> SearchResult:
     """Go on with ``experiment``'s search in ``output`` until all its trials have ended.
 
     A trial's value is the highest validation accuracy of its epochs, percent; ``pruner`` ends one
-    that is below the others' median. The best one is tested at the end. ``output``, ``cores`` and
-    ``workers`` are as in ``run_grid``. The same file on one worker gives the same trials, also
-    where a search was stopped or killed and called again: a trial under way goes on in its folder.
-    Raises ``UsageError``, before anything is written, for what cannot be searched, and ``Stopped``,
-    every trial saved, on SIGTERM and SIGINT.
+    that is below the others' median. The best one is tested at the end. ``output``, ``cores``,
+    ``workers`` and ``retry`` are as in ``run_grid``. The same file on one worker gives the same
+    trials, also where a search was stopped or killed and called again: a trial under way goes on in
+    its folder. Raises ``UsageError``, before anything is written, for what cannot be searched, and
+    ``Stopped``, every trial saved, on SIGTERM and SIGINT.
     """
     search = experiment.search
     if search is None:
@@ -79,7 +80,7 @@ def run_search(
             if not quiet:
                 print(_line(number, row, search), file=sys.stderr, flush=True)
 
-        trials = Trials(search, shared, folder, threads, workers, heard)
+        trials = Trials(search, shared, folder, threads, workers, retry, heard)
         if not quiet:
             begun = f"{len(trials.rows())} of {search.trials} trials begun"
             print(f"{begun}; writing to {folder}", file=sys.stderr, flush=True)

@@ -40,22 +40,29 @@ class Trials:
         folder: Path,
         threads: int,
         workers: int,
+        retry: bool,
         on_end: Callable[[int, Mapping[str, Any]], None],
     ) -> None:
         self.search, self.shared, self.folder = search, shared, folder
-        self.threads, self.workers, self.on_end = threads, workers, on_end
+        self.threads, self.workers, self.retry, self.on_end = threads, workers, retry, on_end
         self.study = open_study(folder, search.pruner)
         self.running: dict[str, optuna.Trial] = {}
         self.reasons: dict[int, str] = {}
         """Why trials of this call are unfinished, by number."""
 
     def jobs(self) -> Iterator[Job]:
-        """Those that were under way, and new ones until there are as many as asked for."""
+        """Those that were under way, and new ones until there are as many as asked for.
+
+        With ``retry`` those that failed are under way again.
+        """
         optuna = import_optuna()
+        states = ("unfinished", "failed") if self.retry else ("unfinished",)
         for frozen in self.study.get_trials(deepcopy=False):
-            if frozen.state == optuna.trial.TrialState.RUNNING:
+            if _state(frozen) in states:
                 self._draw_as(frozen.number)
-                yield from self._jobs_of(optuna.trial.Trial(self.study, frozen._trial_id))
+                trial = optuna.trial.Trial(self.study, frozen._trial_id)
+                trial.set_user_attr("error", None)
+                yield from self._jobs_of(trial)
         while (number := len(self.study.get_trials(deepcopy=False))) < self.search.trials:
             self._draw_as(number)
             yield from self._jobs_of(self.study.ask())
@@ -98,7 +105,10 @@ class Trials:
         yield Job(name, CHILD, told)
 
     def heard(self, ended: Ended) -> None:
-        """Tell the journal how a trial ended; one that was killed or stopped stays under way."""
+        """Tell the journal how a trial ended; one that was killed or stopped stays under way.
+
+        So does one that failed, beside its error: what the journal calls failed is over for good.
+        """
         states = import_optuna().trial.TrialState
         trial = self.running.pop(ended.name)
         if ended.status == 0:
@@ -108,7 +118,6 @@ class Trials:
             self.study.tell(trial, state=states.PRUNED)
         elif ended.status == REFUSED:
             trial.set_user_attr("error", ended.reason)
-            self.study.tell(trial, state=states.FAIL)
         else:
             self.reasons[trial.number] = ended.reason
         self.on_end(trial.number, self.rows()[trial.number])
@@ -119,7 +128,7 @@ class Trials:
 
     def _row(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         history = read_history(self.folder / run_name(trial.number))
-        state, error = _STATES[trial.state.name], trial.user_attrs.get("error")
+        state, error = _state(trial), trial.user_attrs.get("error")
         if state == "unfinished":
             error = self.reasons.get(trial.number, "under way")
         values = {
@@ -135,6 +144,12 @@ class Trials:
             "seconds": sum(row["seconds"] for row in history) if history else None,
             "error": error,
         }
+
+
+def _state(trial: optuna.trial.FrozenTrial) -> str:
+    """How ``trial`` ended, in our words."""
+    failed = trial.state.name == "RUNNING" and trial.user_attrs.get("error")
+    return "failed" if failed else _STATES[trial.state.name]
 
 
 def _suggest(trial: optuna.Trial, field: str, span: Choice | Range) -> Any:

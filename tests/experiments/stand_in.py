@@ -1,8 +1,9 @@
 """Stands in for the process that trains: writes what a run leaves in a moment, without torch.
 
-Its figures follow from the configuration. It fails for an lr of 1,000 or more, and notes its starts
-in the file ``$STARTS``. If its run is named in ``$KILLED`` it is killed once, after an epoch, and
-with ``$KILLED_TOO`` the command that started it as well.
+Its figures follow from the configuration. It fails for an lr of 1,000 or more, and before it has
+begun with ``$OUTSIDE``, and notes its starts in the file ``$STARTS``. If its run is named in
+``$KILLED`` it is killed once, after an epoch, and with ``$KILLED_TOO`` the command that started it
+as well.
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def main() -> int:
     config, output = told["config"], Path(told["output"])
     with open(os.environ["STARTS"], "a") as file:
         print(output.name, told["threads"], os.environ["OMP_NUM_THREADS"], file=file)
+    if os.environ.get("OUTSIDE"):
+        print("error: no network, and no archive", file=sys.stderr)
+        return 3
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.json").write_text(json.dumps(config))
     if config["lr"] >= 1000:

@@ -47,10 +47,12 @@ def tested(monkeypatch) -> list[Path]:
 def search(write, starts, tested):
     """Runs the search of the keys given."""
 
-    def run(output="out", workers=1, **keys):
+    def run(output="out", workers=1, retry=False, **keys):
         keys = {"train": TRAIN, "search": SPACE, "trials": 4, "pruner": "none", **keys}
         experiment = read_experiment(write(**keys))
-        return run_search(experiment, output=output, cores=4, workers=workers, quiet=True)
+        return run_search(
+            experiment, output=output, cores=4, workers=workers, retry=retry, quiet=True
+        )
 
     return run
 
@@ -156,6 +158,43 @@ def test_trials_that_cannot_be_are_told(search, tested) -> None:
     failed = next(row for row in result.rows if row["state"] == "failed")
     assert failed["error"] == "the loss of epoch 1 is not finite"
     assert len(tested) == 1
+
+
+def test_a_search_that_failed_for_an_outside_reason_is_not_spent(
+    search, starts, tested, monkeypatch
+) -> None:
+    whole = search("whole")
+    before = len(starts())
+    monkeypatch.setenv("OUTSIDE", "yes")
+    result = search()
+    assert [(row["state"], row["error"]) for row in result.rows] == [
+        ("failed", "no network, and no archive")
+    ] * 4
+    assert (result.failed, result.best, len(tested)) == (4, None, 1)
+    assert search().rows == result.rows
+    assert len(starts()) == before + 4
+    monkeypatch.delenv("OUTSIDE")
+    monkeypatch.setenv("KILLED", "trial-0002")
+    again = search(retry=True)
+    assert [row["state"] for row in again.rows] == ["finished"] * 2 + ["unfinished", "finished"]
+    result = search()
+    assert starts()[before + 4 :] == [f"trial-{number:04d}" for number in (0, 1, 2, 3, 2)]
+    assert (result.rows, result.best) == (whole.rows, whole.best)
+    search(retry=True)
+    assert len(starts()) == before + 9
+
+
+def test_what_failed_is_said_with_the_way_out(command, write, starts, monkeypatch) -> None:
+    monkeypatch.setenv("OUTSIDE", "yes")
+    wanted = {"grid": {"grid": {"lr": [0.1]}}, "search": {"search": {"lr": [0.1]}, "trials": 1}}
+    for action, keys in wanted.items():
+        path = write(f"{action}.yaml", train=TRAIN, **keys)
+        status, _, err = command(action, path, "--quiet")
+        assert status == 1
+        assert err.endswith("with what was stopped, and --retry with the rest\n")
+        before = len(starts())
+        command(action, path, "--quiet", "--retry")
+        assert len(starts()) == before + 1
 
 
 def test_the_pruner_ends_what_is_below_the_median(search) -> None:
