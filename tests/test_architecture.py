@@ -117,6 +117,7 @@ TORCH_FREE = [
     "models/arithmetic.py",
     "models/config.py",
     "models/names.py",
+    "models/shipped.py",
     "report/__init__.py",
     "report/__main__.py",
     "report/cli.py",

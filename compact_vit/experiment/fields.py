@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown
+from ..models.shipped import nothing_at, weights_at
 from ..train.config import TrainConfig, is_name
+from ..train.tracking import need_packages
 
 #: Before the name of an option that only some models have: ``model_options.widths``.
 DOTTED = "model_options."
@@ -69,6 +71,28 @@ def check_folder(path: Path, config: TrainConfig) -> None:
             f"'{path}': data_dir must be a folder that is there, got '{config.data_dir}': give "
             "yours with --data-dir"
         )
+
+
+def check_there(path: Path, config: TrainConfig) -> None:
+    """Refuse, for the experiment in ``path``, what ``config`` needs to begin and is not there.
+
+    That is packages to track with, weights to start from, and a teacher.
+    """
+    source, teacher = config.init_from, config.teacher
+    try:
+        need_packages(config.track)
+        if source is not None and weights_at(source) is None and not _is_run(source):
+            raise nothing_at(source, "init_from must be the folder of a run or of weights")
+        if teacher is None or is_name("teacher", teacher):
+            return
+        if weights_at(teacher) is not None or not _is_run(teacher):
+            raise UsageError(f"teacher must be the folder of a run or timm/NAME, got '{teacher}'")
+    except UsageError as error:
+        raise UsageError(f"'{path}': {error}") from None
+
+
+def _is_run(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "config.json"))
 
 
 def value_of(config: TrainConfig, field: str) -> Any:

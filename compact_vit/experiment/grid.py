@@ -16,6 +16,7 @@ from ..errors import Stopped, UsageError
 from ..tables import comma_separated, render, write_text
 from ..train.progress import duration
 from .child import REFUSED
+from .fields import check_there
 from .journal import JOURNAL
 from .plan import (
     EXPERIMENT,
@@ -69,6 +70,8 @@ def run_grid(
     SIGINT.
     """
     runs = plan_runs(experiment)
+    for run in runs:
+        check_there(experiment.path, run.config)
     threads = threads_each(cores, workers)
     folder = prepare_output(experiment.path, output)
     grid = _Grid.look(experiment, runs, folder, retry)

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import Stopped, UsageError
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
-from .fields import check_folder, configured
+from .fields import check_folder, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
@@ -129,6 +129,7 @@ def _check(experiment: Experiment, search: Search) -> dict[str, Any]:
                 where = f"with {field} {shown(value):.40}"
                 raise UsageError(f"'{path}', {where}: {error}") from None
             _check_split(path, config)
+            check_there(path, config)
     return shared
 
 

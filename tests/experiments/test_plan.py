@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.experiment import plan_runs, read_experiment
+from compact_vit.experiment import plan_runs, read_experiment, run_grid
 from compact_vit.experiment.names import name_by
+from compact_vit.models.shipped import weights_at
 from compact_vit.train.config import TrainConfig
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples/experiments").glob("*.yaml"))
@@ -246,6 +249,50 @@ WORDS = [
     *(("grid a.yaml", text, said) for text, said in GRIDS),
     *(("search a.yaml", text, said) for text, said in SEARCHES),
 ]
+
+
+@pytest.mark.parametrize("action", ["grid", "search"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("track: [tensorboard, wandb]", "--track wandb needs the package wandb: pip install"),
+        ("init_from: gone", "init_from must be the folder of a run or of weights, or weights in"),
+        ("init_from: empty", "empty', a folder of something else"),
+        ("teacher: empty", "teacher must be the folder of a run or timm/NAME, got '"),
+        ("teacher: weights", "teacher must be the folder of a run or timm/NAME, got '"),
+    ],
+)
+def test_what_is_not_there_is_said_before_the_first_run(
+    command, here, monkeypatch, action, given, said
+) -> None:
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "wandb" else json.__spec__
+    )
+    Path("empty").mkdir()
+    Path("weights").symlink_to(weights_at("cct_2_3x2"))
+    Path("run").mkdir()
+    Path("run/config.json").touch()
+    field, value = given.split(": ")
+    first = {"track": "[tensorboard]", "init_from": "cct_2_3x2", "teacher": "run"}[field]
+    train = "{dataset: digits, model: cct_2_3x2, val_fraction: 0.1}"
+    path = Path("a.yaml")
+    path.write_text(f"train: {train}\n{action}: {{{field}: [{first}, {value}]}}\n")
+    status, out, err = command(action, path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: 'a.yaml': ")
+    assert said in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "given", [{"init_from": "cct_2_3x2"}, {"teacher": "run"}, {"teacher": "timm/resnet18"}]
+)
+def test_what_is_there_begins(write, starts, given) -> None:
+    Path("run").mkdir()
+    Path("run/config.json").touch()
+    train = {"dataset": "digits", "model": "cct_2_3x2", "epochs": 2, **given}
+    experiment = read_experiment(write(train=train, grid={"seed": [0]}))
+    assert run_grid(experiment, cores=1, quiet=True).failed == 0
 
 
 @pytest.mark.parametrize(("words", "text", "said"), WORDS)
