@@ -124,8 +124,18 @@ def grid_of(count: int, columns: int) -> tuple[int, int]:
 
 
 def shortened(names: Sequence[str], length: int) -> list[str]:
-    """``names`` as ``plain`` text of at most ``length`` characters, for where there is no room."""
-    return [plain(name if len(name) <= length else name[: length - 1] + "…") for name in names]
+    """``names`` as ``plain`` text of at most ``length`` characters, for where there is no room.
+
+    The middle is left out, from where on different names stay different; where all ends are alike,
+    the end is their number.
+    """
+    for head in range(length // 2, 0, -1):
+        tail = length - 1 - head
+        short = [n if len(n) <= length else f"{n[:head]}…{n[-tail:]}" for n in names]
+        if all(len(set(map(f, short))) == len(set(map(f, names))) for f in (str, str.casefold)):
+            return list(map(plain, short))
+    ends = {name: f"…{i}" for i, name in enumerate(dict.fromkeys(names))}
+    return [plain(n if len(n) <= length else n[: length - len(ends[n])] + ends[n]) for n in names]
 
 
 def wrapped(title: str, width: float) -> str:

@@ -33,7 +33,7 @@ def test_samples_stand_below_their_originals(channels) -> None:
             wanted = image.permute(1, 2, 0) if channels == 3 else image[0]
             assert torch.equal(shown(axes), wanted)
             assert axes.images[0].get_clim() == (0, 255) or channels == 3
-    assert [axes.get_title() for axes in panels[:3]] == ["cat", "dog", "a_very_long…"]
+    assert [axes.get_title() for axes in panels[:3]] == ["cat", "dog", "a_very…_name"]
     said = [axes.texts[0].get_text() for axes in panels[::3]]
     assert said == ["original", "draw 1", "draw 2"]
     with pytest.raises(UsageError, match="at least one picture"):

@@ -79,7 +79,7 @@ def test_log_ticks_are_plain_numbers(low, high, wanted) -> None:
 
 def test_grids_and_short_names() -> None:
     assert [grid_of(n, 6) for n in (1, 5, 6, 7, 24)] == [(1, 1), (1, 5), (1, 6), (2, 6), (4, 6)]
-    assert shortened(["cat", "caterpillar"], 5) == ["cat", "cate…"]
+    assert shortened(["cat", "caterpillar"], 5) == ["cat", "ca…ar"]
 
 
 def test_a_dollar_is_a_dollar(tmp_path) -> None:
@@ -118,3 +118,22 @@ def test_drawing_leaves_pyplot_alone() -> None:
         "plot_schedule([0, 1], [1, 0])\nsys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+TOMATOES = ["Tomato___Tomato_Yellow_Leaf_Curl_Virus", "Tomato___Tomato_mosaic_virus"]
+
+
+@pytest.mark.parametrize("length", [12, 14, 24])
+def test_short_names_are_told_apart(length) -> None:
+    alike = [f"{'a' * 40}{i}{'b' * 40}" for i in range(30)]
+    for names in (TOMATOES, ["healthy", *TOMATOES], alike, [*alike, "Aaaa"], ["x" * 30, "X" * 30]):
+        short = shortened([*names, names[-1]], length)
+        assert len({*short}) == len({*names})
+        assert short[-1] == short[-2]
+        for name, label in zip(names, short, strict=False):
+            assert len(label) == min(length, len(name))
+            assert label[: length // 4] == name[: length // 4]
+    first, second = (label.casefold() for label in shortened(TOMATOES, length))
+    assert first != second  # a capital alone is overlooked
+    assert first.endswith("virus")
+    assert second.endswith("virus")
