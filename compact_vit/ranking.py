@@ -62,7 +62,8 @@ class Row:
 def ranked(results: Sequence[Result], floor: float) -> list[Row]:
     """The results from the highest score down; those without a score come last, without a rank.
 
-    ``floor`` is in percent. Raises ``UsageError`` for figures out of range.
+    Of equal scores, as all below the ``floor`` have, the higher accuracy comes first. ``floor`` is
+    in percent. Raises ``UsageError`` for figures out of range.
     """
     scores = [_score(result, floor) for result in results]
     sized = [
@@ -71,16 +72,23 @@ def ranked(results: Sequence[Result], floor: float) -> list[Row]:
         if result.parameters is not None and result.accuracy is not None
     ]
     front = {sized[k][0] for k in pareto_front([(size, accuracy) for _, size, accuracy in sized])}
-    order = rank((str(i), score) for i, score in enumerate(scores))
+    pairs = [
+        None if score is None or result.accuracy is None else (score, result.accuracy)
+        for score, result in zip(scores, results, strict=True)
+    ]
+    levels = sorted({pair for pair in pairs if pair is not None})
+    order = rank(
+        (str(i), None if pair is None else levels.index(pair)) for i, pair in enumerate(pairs)
+    )
     return [
         Row(
             place,
             results[i],
-            score,
-            _interval(results[i], floor) if score is not None else None,
+            scores[i],
+            _interval(results[i], floor) if scores[i] is not None else None,
             i in front,
         )
-        for place, i, score in ((entry.rank, int(entry.name), entry.value) for entry in order)
+        for place, i in ((entry.rank, int(entry.name)) for entry in order)
     ]
 
 

@@ -31,14 +31,16 @@ def test_ties_and_missing_values() -> None:
         result("other tie", 71.0, 500_000),
         result("sizeless", 90.0, None),
         result("zero", 70.0, 400_000),
+        result("below too", 60.0, 2_000_000),
     ]
     rows = ranked(results, 70.0)
     assert [(row.rank, row.result.name, row.score) for row in rows] == [
         (1, "best", 1000.0),
         (2, "tie", 200.0),
         (2, "other tie", 200.0),
-        (4, "below", 0.0),
-        (4, "zero", 0.0),
+        (4, "zero", 0.0),  # where scores tie, the accuracy decides
+        (5, "below", 0.0),
+        (5, "below too", 0.0),
         (None, "unknown", None),
         (None, "sizeless", None),
     ]
