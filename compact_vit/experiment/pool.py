@@ -44,11 +44,16 @@ def prepare_output(file: Path, output: str | os.PathLike[str] | None) -> Path:
 
 
 def threads_each(cores: int | None, workers: int) -> int:
-    """The threads of each of ``workers`` runs at once on ``cores``, by default the machine's."""
+    """The threads of each of ``workers`` runs at once on ``cores``.
+
+    By default ``cores`` are the machine's, and no run has more threads than ``OMP_NUM_THREADS``.
+    """
+    most = os.environ.get("OMP_NUM_THREADS", "") if cores is None else ""
     cores = cores or usable_cores()
     if workers > cores:
         raise UsageError(f"workers must be at most the {cores} cores, got {workers}")
-    return cores // workers
+    each = cores // workers
+    return min(each, int(most)) if most.isdecimal() and int(most) else each
 
 
 class Job(NamedTuple):

@@ -299,6 +299,16 @@ def test_cores_are_shared() -> None:
         pool.threads_each(2, 3)
 
 
+@pytest.mark.parametrize(
+    ("said", "threads"), [("1", 1), ("3", 3), ("99", 4), ("0", 4), ("4,2", 4), ("", 4)]
+)
+def test_no_more_threads_than_openmp_is_given(monkeypatch, said, threads) -> None:
+    monkeypatch.setattr(pool, "usable_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert pool.threads_each(None, 2) == threads
+    assert pool.threads_each(8, 2) == 4  # as asked
+
+
 def test_tables_are_brief_and_files_are_exact(grid) -> None:
     rows = grid(grid={"lr": [0.01, 0.012345678]}).rows
     assert " 0.01235 " in told("table", rows, [], ["lr"])
