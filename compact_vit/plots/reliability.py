@@ -49,7 +49,7 @@ def plot_reliability(
         label="gap to the mean confidence",
     )
     above.plot([0, 100], [0, 100], color=GRAY, linestyle="--", linewidth=0.9)
-    above.legend(loc="upper left", frameon=False, fontsize=TICK)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=TICK)
     label_axes(above, "", "accuracy (%)")
     above.set_ylim(0, 100)
     error = sum(counts[i] * abs(gap) for i, gap in zip(filled, gaps, strict=True)) / total

@@ -40,3 +40,16 @@ def test_reliability() -> None:
     assert (above.get_xlim(), above.get_ylim()) == ((0, 100), (0, 100))
     with pytest.raises(UsageError, match="needs pictures, got none"):
         plot_reliability([0, 0], [0, 0], [0, 0])
+
+
+def test_the_key_of_reliability_hides_nothing() -> None:
+    figure = plot_reliability([5] * 10, [10 * i + 5 for i in range(10)], [99.0] * 10, "cct")
+    figure.draw_without_rendering()
+    (key,) = figure.legends
+    assert {text.get_text() for text in key.get_texts()} == {
+        "accuracy", "gap to the mean confidence"
+    }  # fmt: skip
+    box = key.get_window_extent()
+    assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert figure.bbox.contains(box.x0, box.y0)
+    assert figure.bbox.contains(box.x1, box.y1)
