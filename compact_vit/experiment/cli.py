@@ -35,7 +35,7 @@ def _grid(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": result.rows, "means": result.means}, indent=2))
     else:
         print(told("table", result.rows, result.means, experiment.varied))
-        print(f"\neverything is in {result.output}: {PAGE}, {PICTURE}, a folder a run")
+        print(_whereabouts(result.output, (PAGE, PICTURE), "a folder a run"))
     return _status(result.failed, f"{len(result.rows)} runs")
 
 
@@ -56,11 +56,16 @@ def _search(args: argparse.Namespace) -> int:
     else:
         assert experiment.search is not None  # or it would have been refused
         print(told("table", result.rows, list(experiment.search.space), result.best))
-        print(
-            f"\neverything is in {result.output}: "
-            f"{BEST}, {PAGE}, {SEARCH_PICTURE}, a folder a trial"
-        )
+        names = (BEST, PAGE, SEARCH_PICTURE)
+        print(_whereabouts(result.output, names, "a folder a trial"))
     return _status(result.failed, f"{len(result.rows)} trials")
+
+
+def _whereabouts(output: Path, names: Sequence[str], folders: str) -> str:
+    """What the command says of the files called ``names``, and of ``folders``, that are there."""
+    there = [name for name in names if (output / name).exists()]
+    there += [folders] if any(entry.is_dir() for entry in output.iterdir()) else []
+    return f"\neverything is in {output}: {', '.join(there)}"
 
 
 def _status(failed: int, of: str) -> int:

@@ -231,6 +231,7 @@ def test_the_command_tells_its_progress_and_its_failures(command, write, starts)
     assert lines[3].startswith("1 of 2 runs failed: ")
     assert len(lines) == 4
     assert "59.00" in out
+    assert out.endswith("\neverything is in out: table.md, comparison.png, a folder a run\n")
     status, out, err = command("grid", path, "--output", "out", "--json", "--quiet")
     assert json.loads(out)["rows"][0]["accuracy"] == 59.0
     assert (status, len(err.splitlines())) == (1, 1)
