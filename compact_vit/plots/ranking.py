@@ -63,14 +63,15 @@ def plot_ranking(marks: Sequence[Mark], cost: str, title: str = "") -> Figure:
     axes.set_xscale("log")
     front = pareto_front([(mark.cost, mark.accuracy) for mark in marks])
     corners = _corners([marks[i] for i in front])
-    axes.plot(
-        *zip(*corners, strict=True),
-        color=GRAY,
-        linewidth=1,
-        linestyle="--",
-        label="Pareto front: none as accurate costs less",
-        zorder=1,
-    )
+    if len(corners) > 1:
+        axes.plot(
+            *zip(*corners, strict=True),
+            color=GRAY,
+            linewidth=1,
+            linestyle="--",
+            label="Pareto front: none as accurate costs less",
+            zorder=1,
+        )
     _scatter(axes, [mark for mark in marks if mark.published], "published", BLUE, "o")
     _scatter(axes, [mark for mark in marks if not mark.published], "measured", ORANGE, "D")
     label_axes(axes, cost, "accuracy (%)")

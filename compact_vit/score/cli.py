@@ -189,6 +189,7 @@ def _asked(args: argparse.Namespace) -> _Asked:
                 )
         else:
             dataset = pictures.dataset
+            shown = Path(pictures.folder).name if pictures.folder else None
     elif args.published == "":
         raise UsageError(
             f"--published needs a data set without --runs: {' or '.join(published_datasets())}"

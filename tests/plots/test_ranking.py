@@ -29,6 +29,12 @@ def test_the_picture_shows_the_figures() -> None:
     assert colours == {"#0072B2", "#D55E00"}  # Okabe and Ito's
 
 
+def test_a_front_of_one_result_is_no_line() -> None:
+    (axes,) = plot_ranking([Mark("a", 1.0, 80.0), Mark("b", 2.0, 75.0)], "costs").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["measured"]
+    assert {text.get_text() for text in axes.texts} == {"a", "b"}
+
+
 def test_names_do_not_overlap() -> None:
     marks = [Mark(f"model number {i}", 1 + i % 3 / 50, 80 + i / 20) for i in range(90)]
     figure = plot_ranking(marks, "parameters (millions)")

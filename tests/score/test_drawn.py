@@ -80,6 +80,14 @@ def test_a_summary_without_macs_is_not_drawn_against_them(printed, write_run, tm
     assert "cct_2_3x2" not in drawn
 
 
+def test_a_folder_of_pictures_is_called_by_its_name(printed, write_run, tmp_path) -> None:
+    config = {"data_dir": "/somewhere/leaves/"}
+    run = write_run(tmp_path / "run", 85.0, dataset="folder", config=config)
+    picture = tmp_path / "front.svg"
+    printed("--runs", run, "--plot", picture)
+    assert "<!-- leaves: accuracy against parameters -->" in picture.read_text()
+
+
 def test_latency_is_measured_on_this_machine(printed, write_run, tmp_path, monkeypatch) -> None:
 
     asked = []
