@@ -90,7 +90,7 @@ DAMAGED = [
     ("list for a precision", config_with(precision=["fp32"]), "unknown precision"),
     ("list for a size", config_with(img_size=[16]), "img_size must be"),
     ("text for a size", config_with(img_size="16"), "img_size must be"),
-    ("another model", config_with(model="cct_4_3x2"), "is not a checkpoint of"),
+    ("another model", config_with(model="cct_4_3x2"), "cct_4_3x2"),
     ("no checkpoint", lambda here: [removed(f"run/{n}.pt")(here) for n in ("last", "best")],
      "no checkpoint at 'run/last.pt'"),
     ("truncated", truncated, "is damaged or not a checkpoint: train again"),

@@ -37,6 +37,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "download": st.booleans(),
     "on_bad_picture": st.sampled_from(["refuse", "skip"]),
     "img_size": st.sampled_from([8, 9, (8, 12), [12, 8]]),
+    "test_fraction": st.sampled_from([0.0] * 9 + [0.2]),  # of pictures that have a test/
     "val_fraction": st.sampled_from([0.0, 0.25, 0.5, 0.01]),
     "train_pictures": st.sampled_from([0, 20, 36]),
     "overfit": st.integers(0, 20),
