@@ -124,6 +124,17 @@ def one_of(kind: str, choices: Sequence[str]) -> Callable[[str], str]:
     return checked
 
 
+def add_format(parser: Any, formats: Sequence[str]) -> None:
+    """The option ``--format`` of a command that prints a table, in a parser or a group of it."""
+    parser.add_argument(
+        "--format",
+        type=one_of("format", formats),
+        default="table",
+        metavar="KIND",
+        help=f"{', '.join(formats)} (default: table)",
+    )
+
+
 class _Formatter(argparse.HelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30, width=100)

@@ -56,7 +56,7 @@ def unknown(kind: str, got: str, choices: Iterable[str], form: str = "") -> Usag
     return UsageError(f"unknown {kind} {got!r}: {hint}")
 
 
-def given(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+def given_options(options: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
     """Those of ``options`` that are not None; ``UsageError`` for one that is not ``known``."""
     names = list(known)
     for option in options:

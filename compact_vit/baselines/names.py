@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from ..errors import given, unknown
+from ..errors import given_options, unknown
 from .config import (
     BaselineConfig,
     CifarResNetConfig,
@@ -74,7 +74,7 @@ def config_from_name(name: str, **options: Any) -> BaselineConfig:
         form = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
         raise unknown("model", name, named_baselines(), form)
     kind, values = member
-    values |= given(options, (field.name for field in fields(kind)))
+    values |= given_options(options, (field.name for field in fields(kind)))
     config = kind(**values)
     if name in _DIVISORS and "widths" not in values:
         inputs = config.in_chans * math.prod(config.height_width)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, unknown
-from ..models.shipped import nothing_at, weights_at
+from ..models.shipped import weights_at
 from ..train.config import TrainConfig, is_name
+from ..train.rules import need_source
 from ..train.tracking import need_packages
 
 #: Before the name of an option that only some models have: ``model_options.widths``.
@@ -81,18 +82,15 @@ def check_there(path: Path, config: TrainConfig) -> None:
     source, teacher = config.init_from, config.teacher
     try:
         need_packages(config.track)
-        if source is not None and weights_at(source) is None and not _is_run(source):
-            raise nothing_at(source, "init_from must be the folder of a run or of weights")
+        if source is not None:
+            need_source(source)
         if teacher is None or is_name("teacher", teacher):
             return
-        if weights_at(teacher) is not None or not _is_run(teacher):
+        is_run = os.path.isfile(os.path.join(teacher, "config.json"))
+        if weights_at(teacher) is not None or not is_run:
             raise UsageError(f"teacher must be the folder of a run or timm/NAME, got '{teacher}'")
     except UsageError as error:
         raise UsageError(f"'{path}': {error}") from None
-
-
-def _is_run(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, "config.json"))
 
 
 def value_of(config: TrainConfig, field: str) -> Any:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UsageError, given, is_real, is_whole, unknown
+from ..errors import UsageError, given_options, is_real, is_whole, unknown
 
 FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
@@ -187,7 +187,7 @@ def config_from_name(name: str, **options: Any) -> ModelConfig:
         "num_classes": _CLASSES.get(match["classes"] or name.removesuffix("_sine"), 10),
     }
     values |= CCT2 if match["family"] == "cct2" else {}
-    values |= given(options, (field.name for field in fields(ModelConfig)))
+    values |= given_options(options, (field.name for field in fields(ModelConfig)))
     return ModelConfig(**values)
 
 

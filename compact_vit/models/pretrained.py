@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, given
+from ..errors import UsageError, given_options
 from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, first_conv
@@ -146,7 +146,7 @@ def build_pretrained(stored: Stored, **options: Any) -> CompactTransformer:
     options must suit the weights: ``UsageError`` if they do not.
     """
     known = (field.name for field in dataclasses.fields(ModelConfig))
-    config = dataclasses.replace(stored.config, **given(options, known))
+    config = dataclasses.replace(stored.config, **given_options(options, known))
     check_unseen(config, stored.config)
     model = CompactTransformer(config)
     fill(model, stored.state, stored.config)

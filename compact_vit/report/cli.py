@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli import Parser, one_of, pixels, program
+from ..cli import Parser, add_format, one_of, pixels, program
 from ..errors import UsageError
 from ..models.arithmetic import activations, parameters
 from ..models.config import ModelConfig
@@ -64,13 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PARTS",
         help="what several models, and CSV, are broken down by: kind or module (default: kind)",
     )
-    parser.add_argument(
-        "--format",
-        type=one_of("format", FORMATS),
-        default="table",
-        metavar="FORMAT",
-        help="table, markdown, csv or json (default: table)",
-    )
+    add_format(parser, FORMATS)
     parser.add_argument(
         "--json",
         action="store_const",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cli import Parser, one_of, program
+from ..cli import Parser, add_format, one_of, program
 from ..data.catalog import dataset_info
 from ..errors import UsageError
 from ..published import published_datasets, published_results
@@ -125,13 +125,7 @@ def _parser() -> Parser:
 def _add_output(parser: Parser) -> None:
     """What is made of it, and where that goes."""
     out = parser.add_argument_group("output")
-    out.add_argument(
-        "--format",
-        type=one_of("format", FORMATS),
-        default="table",
-        metavar="KIND",
-        help=", ".join(FORMATS),
-    )
+    add_format(out, FORMATS)
     out.add_argument("--output", metavar="FILE", help="write there, not to the terminal")
     out.add_argument("--plot", metavar="FILE", help="a picture of it: .png, .pdf or .svg")
     out.add_argument(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cli import Parser, one_of, pixels, program
+from ..cli import Parser, add_format, pixels, program
 from ..data.catalog import dataset_info
 from ..errors import UsageError
 from ..models.config import SIZES
@@ -67,13 +67,7 @@ def _parser() -> Parser:
         "--dataset", metavar="NAME", help="a named data set, which says these three and what counts"
     )
     parser.add_argument("--top", type=count, default=10, metavar="N", help="how many (default: 10)")
-    parser.add_argument(
-        "--format",
-        type=one_of("format", FORMATS),
-        default="table",
-        metavar="KIND",
-        help=", ".join(FORMATS),
-    )
+    add_format(parser, FORMATS)
     parser.add_argument("--output", metavar="FILE", help="write there, not to the terminal")
     return parser
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..data.catalog import ON_BAD_PICTURE, dataset_info
 from ..errors import UsageError, is_real, is_whole, unknown
+from ..models.shipped import nothing_at, weights_at
 from .model import OF_TRANSFORMERS, is_transformer, model_config
 from .recipes import MAE, OVERFIT
 from .tracking import check_track
@@ -102,6 +104,12 @@ def need_validation(config: TrainConfig, held_out: bool) -> None:
         raise UsageError(f"schedule must not be 'plateau' {stands}: {way_out}")
 
 
+def need_source(source: str) -> None:
+    """Refuse an ``init_from`` that is neither a run nor weights."""
+    if weights_at(source) is None and not os.path.isfile(os.path.join(source, "config.json")):
+        raise nothing_at(source, "init_from must be the folder of a run or of weights")
+
+
 def _rises(value: Any) -> bool:
     """Whether this is a tuple of whole numbers, each above the one before, the first above 0."""
     if not isinstance(value, tuple) or not all(is_whole(v, 1) for v in value):
@@ -117,7 +125,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("model_options", "names with their values",
      lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v)),
     ("accumulation", "a whole number of at least 1, or 'auto'",
-     lambda v: v == "auto" or (is_whole(v, 1))),
+     lambda v: v == "auto" or is_whole(v, 1)),
     ("crop_padding mix_off_epoch seed early_stopping overfit train_pictures",
      "a whole number of at least 0",
      lambda v: is_whole(v, 0)),

@@ -98,7 +98,7 @@ def take_up(
             f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
             f"{len(now[0])} and {now[1]:,}"
         )
-    if saved.get("labels", splits.digest()) != splits.digest():
+    if saved.get("labels") not in (None, splits.digest()):  # an older checkpoint has none
         raise UsageError(
             f"the data set has changed since '{folder.path}' was trained: its labels are others, "
             "or in another order, and what was held out would be trained on: put them back, or "

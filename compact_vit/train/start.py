@@ -12,8 +12,9 @@ from ..models.compact import CompactTransformer
 from ..models.config import name_of
 from ..models.pretrained import adapted, build_pretrained, check_unseen, read_folder
 from ..models.reference import load_reference_state_dict
-from ..models.shipped import nothing_at, weights_at
+from ..models.shipped import weights_at
 from .config import TrainConfig, with_whole_paths
+from .rules import need_source
 from .run import load_model
 from .state import TrainState
 
@@ -103,14 +104,13 @@ def _way_out(model: AnyModel, trained: _Source) -> str:
 
 def _opened(source: str) -> _Source:
     """What ``source`` says: a folder, and if there is none of that name weights in the package."""
+    need_source(source)
     folder = weights_at(source)
     if folder is not None:
         stored = read_folder(folder)
         here = os.path.isdir(source)
         told = f"the weights in {source}" if here else f"the package's weights {folder.name}"
         return _Source(build_pretrained(stored), stored.name, "weights", told)
-    if not os.path.isfile(os.path.join(source, "config.json")):
-        raise nothing_at(source, "init_from must be the folder of a run or of weights")
     run = load_model(source, pretrained=True)
     told = f"epoch {run.epoch} of {source}"
     return _Source(run.model, run.config.model, "a run", told, run.config)

@@ -90,7 +90,6 @@ DAMAGED = [
     ("list for a precision", config_with(precision=["fp32"]), "unknown precision"),
     ("list for a size", config_with(img_size=[16]), "img_size must be"),
     ("text for a size", config_with(img_size="16"), "img_size must be"),
-    ("another model", config_with(model="cct_4_3x2"), "cct_4_3x2"),
     ("no checkpoint", lambda here: [removed(f"run/{n}.pt")(here) for n in ("last", "best")],
      "no checkpoint at 'run/last.pt'"),
     ("truncated", truncated, "is damaged or not a checkpoint: train again"),
@@ -109,6 +108,19 @@ DAMAGED = [
 )
 def test_damaged_runs(place, refusal, words, damage, said) -> None:
     damage(place)
+    assert said in refusal(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train --resume run", "model was 'cvt_2_8' and is 'cct_4_3x2'"),
+        ("evaluate run", "is not a checkpoint of cct_4_3x2"),
+        ("predict run a.png", "is not a checkpoint of cct_4_3x2"),
+    ],
+)
+def test_another_model(place, refusal, words, said) -> None:
+    config_with(model="cct_4_3x2")(place)
     assert said in refusal(words)
 
 

@@ -117,6 +117,10 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, "model": "cvt_4_8"}))
     refused("model was 'cvt_2_8' and is 'cvt_4_8'")
+    older = {k: v for k, v in last.items() if k not in ("format", "config")}
+    save_checkpoint(run / "last.pt", older)
+    refused("last.pt' is not a checkpoint of this run")
+    save_checkpoint(run / "last.pt", {k: v for k, v in last.items() if k != "format"})
     (run / "config.json").write_text(json.dumps({**config, "epochs": 7}))
     refused(r"config\.json of .* has changed since the run began: epochs was 2 and is 7")
     (run / "config.json").write_text(json.dumps(config))
