@@ -151,7 +151,7 @@ def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, An
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    truth, said = evaluation.labels.numpy(), evaluation.probabilities.argmax(dim=1).numpy()
+    truth, said = evaluation.labels.numpy(), evaluation.probabilities.max(dim=1).indices.numpy()
     labels = range(len(classes))
     figures = precision_recall_fscore_support(truth, said, labels=labels, zero_division=0)
     return {

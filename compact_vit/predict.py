@@ -1,18 +1,22 @@
 """``python -m compact_vit.predict RUN PICTURE...``: what a model sees in pictures.
 
+A folder stands for every file in it and below.
+
 The model is a finished run's, or with ``--pretrained cct_2_3x2`` one whose weights are at hand.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .cli import Parser, program
-from .errors import UsageError
+from .errors import UsageError, unknown
+from .tables import comma_separated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +27,13 @@ if TYPE_CHECKING:
     from .models.zoo import AnyModel
     from .train.run import TrainedModel
 
+    _Answers = list[tuple[str, list[tuple[str, float]]]]
+
+_log = logging.getLogger(__name__)
+
+#: pictures shown to a model at a time
+_BATCH = 64
+
 
 def predict_pictures(
     run: str | os.PathLike[str] | TrainedModel | CompactTransformer,
@@ -31,6 +42,7 @@ def predict_pictures(
     top: int = 5,
     checkpoint: str | None = None,
     device: str = "auto",
+    on_bad_picture: str = "refuse",
 ) -> list[list[tuple[str, float]]]:
     """The ``top`` classes of each picture file and their probabilities, the likeliest first.
 
@@ -38,35 +50,88 @@ def predict_pictures(
     tells how pictures are prepared; classes without names are numbers. A picture is scaled to
     cover the model's size and its centre is cropped, as in training on a folder. The model
     is left in evaluation mode, on ``device``. Raises ``UsageError`` for a file that cannot be read,
-    and for weights that do not answer in finite numbers.
+    of which with ``on_bad_picture`` ``"skip"`` there are no classes and a warning instead, and for
+    weights that do not answer in finite numbers.
     """
     import torch
 
     from .data.augment import Normalize
+    from .data.catalog import ON_BAD_PICTURE
     from .train.machine import pick_device
     from .train.metrics import check_finite
 
+    if on_bad_picture not in ON_BAD_PICTURE:
+        raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
     model, classes, mean, std = _opened(run, checkpoint)
     where = pick_device(device)
     model = model.to(where).eval()
     normalize = Normalize(mean, std)
-    answers = []
+    answers: list[list[tuple[str, float]]] = [[] for _ in pictures]
     with torch.inference_mode():
-        for path in pictures:
-            image = _read(path, model.config).to(where)
-            probabilities = check_finite(model(normalize(image)).float()).softmax(dim=1)[0]
-            ranked = probabilities.topk(min(top, len(classes)))
-            answers.append(
-                [
-                    (classes[index], value)
-                    for value, index in zip(
-                        ranked.values.tolist(), ranked.indices.tolist(), strict=True
-                    )
-                ]
-            )
+        for places, images in _batches(pictures, model.config, on_bad_picture == "skip"):
+            logits = check_finite(model(normalize(images.to(where))).float())
+            ranked = logits.softmax(dim=1).topk(min(top, len(classes)))
+            for place, values, indices in zip(
+                places, ranked.values.tolist(), ranked.indices.tolist(), strict=True
+            ):
+                named = [classes[index] for index in indices]
+                answers[place] = list(zip(named, values, strict=True))
     return answers
+
+
+def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The files that ``paths`` name, in their order; a folder stands for all in it and below.
+
+    Those are sorted by name, without hidden ones. Raises ``UsageError`` for a folder with none.
+    """
+    from .data.folder import files_in
+
+    found = []
+    for given in paths:
+        path = os.fspath(given)
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        inside = files_in(path)
+        if not inside:
+            raise UsageError(f"folder '{path}': wanted pictures in it, found none")
+        found += inside
+    return found
+
+
+def _batches(
+    paths: Sequence[str | os.PathLike[str]], config: ModelConfig | BaselineConfig, skip: bool
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The pictures as the model takes them, ``uint8 [B,C,H,W]``, and the place of each.
+
+    Bad ones are refused or, to ``skip`` them, named in a warning at the end; unless all are bad.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from .data.decoding import BadPicturesError
+
+    bad: list[tuple[str, str]] = []
+    places: list[int] = []
+    images: list[Tensor] = []
+    for place, path in enumerate(tqdm(paths, unit="pic", disable=None, leave=False)):
+        try:
+            images.append(_read(path, config))
+            places.append(place)
+        except BadPicturesError as error:
+            if not skip:
+                then = "repair or remove it, or leave it out with --on-bad-picture skip"
+                raise BadPicturesError(error.found, 1, then) from None
+            bad += error.found
+        if images and (len(images) == _BATCH or place == len(paths) - 1):
+            yield places, torch.cat(images)
+            places, images = [], []
+    if bad and len(bad) == len(paths):
+        raise BadPicturesError(bad, len(paths))
+    if bad:
+        _log.warning("warning: %s", BadPicturesError(bad, len(paths), "left out"))
 
 
 def _opened(
@@ -131,7 +196,10 @@ def _parser() -> Parser:
         usage="compact-vit predict [options] (RUN | --pretrained NAME) PICTURE ...",
     )
     parser.add_argument(
-        "words", metavar="RUN PICTURE", nargs="+", help="what training wrote, and picture files"
+        "words",
+        metavar="RUN PICTURE",
+        nargs="+",
+        help="what training wrote, and picture files, or folders of them",
     )
     parser.add_argument(
         "--pretrained",
@@ -141,7 +209,17 @@ def _parser() -> Parser:
     parser.add_argument("--top", metavar="N", type=int, default=5, help="classes (default: 5)")
     parser.add_argument("--checkpoint", metavar="NAME", help="last or best, as in evaluate")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--on-bad-picture",
+        metavar="WHAT",
+        default="refuse",
+        help="refuse or skip files that are none (default: refuse)",
+    )
+    printed = parser.add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="print JSON")
+    printed.add_argument(
+        "--csv", action="store_true", help="print CSV: picture, rank, class, probability"
+    )
     return parser
 
 
@@ -157,21 +235,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         run, pictures = pretrained_model(args.pretrained), args.words
     elif not pictures:
         parser.error("the following arguments are required: PICTURE")
-    answers = predict_pictures(
-        run, pictures, top=args.top, checkpoint=args.checkpoint, device=args.device
+    paths = find_pictures(pictures)
+    found = predict_pictures(
+        run,
+        paths,
+        top=args.top,
+        checkpoint=args.checkpoint,
+        device=args.device,
+        on_bad_picture=args.on_bad_picture,
     )
-    if args.json:
-        rows = [
-            {"picture": path, "classes": [{"class": c, "probability": p} for c, p in answer]}
-            for path, answer in zip(pictures, answers, strict=True)
-        ]
-        print(json.dumps(rows, indent=2))
-        return 0
-    for path, answer in zip(pictures, answers, strict=True):
-        print(path)
-        for name, probability in answer:
-            print(f"  {100 * probability:6.2f}%  {name}")
+    answers = [(path, answer) for path, answer in zip(paths, found, strict=True) if answer]
+    print((_as_json if args.json else _as_csv if args.csv else _told)(answers))
     return 0
+
+
+def _as_json(answers: _Answers) -> str:
+    rows = [
+        {"picture": path, "classes": [{"class": c, "probability": p} for c, p in answer]}
+        for path, answer in answers
+    ]
+    return json.dumps(rows, indent=2)
+
+
+def _as_csv(answers: _Answers) -> str:
+    return comma_separated(
+        [
+            {"picture": path, "rank": rank, "class": name, "probability": probability}
+            for path, answer in answers
+            for rank, (name, probability) in enumerate(answer, 1)
+        ]
+    )
+
+
+def _told(answers: _Answers) -> str:
+    return "\n".join(
+        line
+        for path, answer in answers
+        for line in (path, *(f"  {100 * p:6.2f}%  {name}" for name, p in answer))
+    )
 
 
 if __name__ == "__main__":

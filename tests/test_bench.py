@@ -14,6 +14,10 @@ from compact_vit import timing
 from compact_vit.bench import compiled, main, measure
 from compact_vit.errors import UsageError
 from compact_vit.timing import Spread, elapsed, seconds_in_turns
+from compact_vit.train.machine import choose_precision
+
+#: what is chosen on this machine
+AUTO, _ = choose_precision("auto", torch.device("cpu"))
 
 CPU = torch.device("cpu")
 
@@ -174,7 +178,7 @@ def test_the_table(capsys):
     machine, versions, setting, _, units, titles, *rows = text.splitlines()
     assert "1 of " in machine
     assert f"torch {torch.__version__}" in versions
-    assert "fp32, eager; n = 1 turns" in setting
+    assert f"{AUTO}, eager; n = 1 turns" in setting
     assert units.split() == ["ms,", "one", "picture", "pictures/s,", "batch", "2"]
     assert titles.split() == ["model", *2 * ["median", "min", "max"]]
     assert [row.split()[0] for row in rows] == ["cvt_2_16", "vit_lite_2_16"]

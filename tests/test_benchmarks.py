@@ -19,6 +19,10 @@ from compact_vit.data import DataSplits, Pictures
 from compact_vit.errors import UsageError
 from compact_vit.models.config import config_from_name
 from compact_vit.report import summarize
+from compact_vit.train.machine import choose_precision
+
+#: what is chosen on this machine
+AUTO, _ = choose_precision("auto", torch.device("cpu"))
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("bench_*.py"))
@@ -167,7 +171,7 @@ def test_absent_peers_are_said_to_be_absent(capsys, script, absent):
     assert f"torch {torch.__version__}" in lines[1]
     assert lines[2:5] == [
         "inference, batch 2",
-        "this library: fp32, eager, attention dropout 0.0",
+        f"this library: {AUTO}, eager, attention dropout 0.0",
         "the others: fp32, eager, attention dropout 0.1",
     ]
     count = sum(p.numel() for p in cvt_2_8().parameters())
@@ -402,7 +406,7 @@ def test_the_memory_of_a_step_is_that_of_its_activations(script):
 def test_epoch(capsys, script, picture_folder):
     words = [*TINY, "--data-dir", str(picture_folder), "--limit", "8"]
     lines = printed(capsys, script("bench_epoch"), words)
-    assert lines[2] == "cvt_2_8, fp32, eager, batch 2, recipe quick"
+    assert lines[2] == f"cvt_2_8, {AUTO}, eager, batch 2, recipe quick"
     assert re.fullmatch(r"start of 48 pictures: first [\d.]+ s, second [\d.]+ s", lines[3])
     assert lines[4] == "8 pictures an epoch"
     table = rows(lines, "pictures/s")

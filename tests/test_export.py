@@ -26,7 +26,7 @@ def run(tmp_path_factory) -> Path:
     """A finished run on the digits, with a best epoch beside the last."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     chosen = {"val_fraction": 0.2, "seed": 3, "attention_dropout": 0.1}
-    chosen |= {"cpu_attention_dropout": False}
+    chosen |= {"cpu_attention_dropout": False, "precision": "fp32"}
     config = TrainConfig(model="cvt_2_8", epochs=3, device="cpu", **chosen)
     train(config, output=folder, quiet=True)
     return folder

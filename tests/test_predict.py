@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import errno
+import io
 import json
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
-from compact_vit.predict import main, predict_pictures
+from compact_vit.predict import find_pictures, main, predict_pictures
 from compact_vit.train import load_model, train
 from compact_vit.train.config import TrainConfig
 
@@ -35,6 +38,7 @@ def colours(picture_folder, tmp_path) -> Path:
         model="cvt_2_8",
         epochs=1,
         device="cpu",
+        precision="fp32",
     )
     train(config, output=tmp_path / "run", quiet=True)
     return tmp_path / "run"
@@ -127,6 +131,70 @@ def test_the_command(digits, tmp_path, capsys) -> None:
     assert lines[1] == f"  {100 * probability:6.2f}%  {name}"
     assert lines[4] == paths[1]
     assert len(lines) == 8
+
+
+def test_a_folder_is_every_file_in_it_and_below(digits, tmp_path, capsys) -> None:
+    (tmp_path / "all" / "b" / "c").mkdir(parents=True)
+    names = ["a.png", "b/a.png", "b/c/z.jpg", "d.gif"]
+    for i, name in enumerate(names):
+        Image.new("L", (16, 16), 60 * i).save(tmp_path / "all" / name)
+    Image.new("L", (16, 16)).save(tmp_path / "all" / ".hidden.png")
+    first = str(tmp_path / "all" / "d.gif")
+    wanted = [first, *(str(tmp_path / "all" / name) for name in names)]
+    assert find_pictures([first, tmp_path / "all"]) == wanted
+    words = [str(digits), first, str(tmp_path / "all"), "--top", "2", "--device", "cpu"]
+    assert main([*words, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    answers = predict_pictures(digits, wanted, top=2, device="cpu")
+    assert [(row["picture"], row["rank"]) for row in rows] == [
+        (path, rank) for path in wanted for rank in ("1", "2")
+    ]
+    found = [(row["class"], float(row["probability"])) for row in rows]
+    assert found == [entry for answer in answers for entry in answer]
+
+
+def test_more_pictures_than_are_shown_at_a_time(digits, tmp_path, monkeypatch) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, path in enumerate(paths):
+        Image.new("L", (16, 16), 50 * i).save(path)
+    wanted = [dict(predict_pictures(digits, [path], top=10, device="cpu")[0]) for path in paths]
+    monkeypatch.setattr("compact_vit.predict._BATCH", 2)
+    answers = predict_pictures(digits, paths, top=10, device="cpu")
+    assert [dict(answer) for answer in answers] == [
+        pytest.approx(each, abs=1e-5) for each in wanted
+    ]
+    assert wanted[0] != wanted[4]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_what_cannot_be_read_is_skipped_if_asked(digits, tmp_path, caplog, capsys, bad) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, path in enumerate(paths):
+        Image.new("L", (16, 16), 60 * i).save(path)
+    good = predict_pictures(digits, paths, device="cpu")
+    paths[bad].write_text("none")
+    with pytest.raises(UsageError, match=f"{bad}.png: no whole JPEG.*--on-bad-picture skip"):
+        predict_pictures(digits, paths, device="cpu")
+    answers = predict_pictures(digits, paths, device="cpu", on_bad_picture="skip")
+    assert answers[bad] == []
+    for place in {0, 1, 2} - {bad}:
+        assert dict(answers[place]) == pytest.approx(dict(good[place]), abs=1e-5)
+    assert f"cannot read the picture {paths[bad]}" in caplog.text
+    assert main([str(digits), str(tmp_path), "--on-bad-picture", "skip", "--json"]) == 0
+    told = [row["picture"] for row in json.loads(capsys.readouterr().out)]
+    assert told == [str(path) for path in paths if path != paths[bad]]
+
+
+def test_the_systems_troubles_are_not_skipped(digits, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (16, 16)).save(path)
+
+    def refused(*given) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("compact_vit.data.decoding._decoded", refused)
+    with pytest.raises(UsageError, match=r"a\.png: Too many open files$"):
+        predict_pictures(digits, [path, path], device="cpu", on_bad_picture="skip")
 
 
 @pytest.mark.parametrize("top", [0, -3])

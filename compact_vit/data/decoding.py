@@ -70,7 +70,8 @@ def read_picture(path: str, height: int, width: int) -> Array:
 
     The file's content tells its kind, not its name. Pixels become 8-bit RGB: what is transparent
     lies on white, as on a page; CMYK by complements, without colour profiles; of 12 and 16 bits
-    the upper 8; of an animation the first picture. ``UsageError`` for anything else.
+    the upper 8; of an animation the first picture. ``BadPicturesError`` for anything else,
+    ``UsageError`` where there is no file or the system is the trouble.
     """
     try:
         with without_remarks():
@@ -80,7 +81,9 @@ def read_picture(path: str, height: int, width: int) -> Array:
             f"no picture at {printable(path)}: give the path of a picture file"
         ) from None
     except Exception as error:  # what a damaged picture raises differs by format
-        raise _unreadable(path, error) from None
+        if _of_the_system(error):
+            raise _unreadable(path, error) from None
+        raise BadPicturesError([(path, _reason(path, error))], 1) from None
 
 
 def decode_into(array: Array, start: int, paths: Sequence[str]) -> list[tuple[int, str]]:
@@ -95,11 +98,7 @@ def decode_into(array: Array, start: int, paths: Sequence[str]) -> list[tuple[in
         try:
             array[row] = _decoded(path, height, width).transpose(2, 0, 1)  # [H,W,3] -> [3,H,W]
         except Exception as error:
-            if isinstance(error, MemoryError) or (
-                # an invalid argument is a place that a damaged file points to
-                isinstance(error, OSError)
-                and error.errno not in (None, errno.ENOENT, errno.ELOOP, errno.EINVAL)
-            ):
+            if _of_the_system(error):
                 raise _unreadable(path, error) from None
             bad.append((row, _reason(path, error)))
     return bad
@@ -161,6 +160,15 @@ def _reason(path: str, error: Exception) -> str:
         return f"it declares more than {MOST_PIXELS:,} pixels"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return printable(" ".join(reason.split()))[:200] or type(error).__name__
+
+
+def _of_the_system(error: Exception) -> bool:
+    """Whether the trouble may be the system's, and the picture whole."""
+    # an invalid argument is a place that a damaged file points to
+    harmless = (None, errno.ENOENT, errno.ELOOP, errno.EINVAL)
+    if isinstance(error, OSError):
+        return error.errno not in harmless
+    return isinstance(error, MemoryError)
 
 
 def _unreadable(path: str, error: Exception) -> UsageError:

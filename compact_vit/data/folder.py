@@ -89,6 +89,18 @@ def load_folder(
 # --- which files there are
 
 
+def files_in(folder: str | os.PathLike[str]) -> list[str]:
+    """Every file in ``folder`` and below, sorted, but for hidden ones and those of desktops."""
+    root = Path(folder)
+    try:
+        above = [_place(os.stat(parent)) for parent in root.resolve().parents]
+        return sorted(file.path for file in _walk(str(root), root.name, above))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {printable(str(error.filename))}: {error.strerror}"
+        ) from None
+
+
 def _parts(root: Path) -> dict[str, Path]:
     """The folders that train, test and, if there is one apart, validate."""
     if not root.is_dir():

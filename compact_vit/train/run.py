@@ -152,12 +152,12 @@ class RunFolder:
         return path, content
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl`` so far; ``UsageError`` for a log without, or damaged."""
+        """The whole lines of ``metrics.jsonl``; ``UsageError`` for none, or a damaged log."""
         path = self.path / "metrics.jsonl"
         figures = ("loss", "accuracy") if self.config().objective == "classify" else ("loss",)
         try:
-            lines = path.read_text().splitlines() if path.exists() else []
-            rows = [json.loads(line) for line in lines]
+            text = path.read_text() if path.exists() else ""
+            rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
             split = "val" if rows and "val_loss" in rows[0] else "test"
             keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in figures))
             whole = all(math.isfinite(row[key]) for row in rows for key in keys)
@@ -170,9 +170,9 @@ class RunFolder:
         return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch's line to ``metrics.jsonl``: who reads meanwhile finds whole lines.
+        """Add one epoch's line to ``metrics.jsonl``; it is there before the checkpoint with it.
 
-        It is on the disk before the checkpoint that knows of its epoch.
+        Who reads meanwhile finds whole lines, and at most the beginning of one more.
         """
         append_line(self.path / "metrics.jsonl", json.dumps(row))
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from compact_vit.cli import main
 from compact_vit.train.checkpoint import save_checkpoint
+from compact_vit.train.run import RunFolder
 
 PICTURES = "train --dataset folder --data-dir pictures"
 
@@ -176,6 +177,15 @@ def test_a_damaged_summary_can_be_written_anew(place, refusal, content, said) ->
     assert main(["train", "--resume", "run", "--quiet"]) == 0
     anew = json.loads((place / "run" / "summary.json").read_text())
     assert anew["final"] == whole["final"]
+
+
+def test_a_line_that_is_just_being_written(place) -> None:
+    """A file grows page by page: who reads meanwhile may see the beginning of a line."""
+    folder = RunFolder(Path("run"))
+    whole = folder.history()
+    with (place / "run" / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps(whole[0])[:50])
+    assert folder.history() == whole
 
 
 @pytest.mark.parametrize("content", [b"\xff\n\xfe\n", b"[" * 100_000, b"{}\n{}\n", b"1\n", b"\n"])

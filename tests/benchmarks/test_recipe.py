@@ -9,6 +9,10 @@ import torch
 
 from compact_vit.data import DataSplits, Pictures
 from compact_vit.train.config import TrainConfig
+from compact_vit.train.machine import choose_precision
+
+#: what is chosen on this machine
+AUTO, _ = choose_precision("auto", torch.device("cpu"))
 
 SMALL = ["--model", "cct_2_3x2", "--rounds", "2", "--threads", "1", "--device", "cpu"]
 
@@ -44,7 +48,7 @@ def test_two_of_each_in_turns(recipe, capsys, picture_folder, checkout) -> None:
     assert lines[2] == (
         "cct_2_3x2, published-200, batch 128, an epoch: 36 pictures to train, 12 to evaluate"
     )
-    assert lines[3] == "this library: fp32, eager"
+    assert lines[3] == f"this library: {AUTO}, eager"
     assert lines[4] == "the published code: fp32, eager, 0 workers"
     rows = [line.split() for line in lines if re.search(r"\dx$", line)]  # of both tables
     assert [(row[0], row[-2]) for row in rows] == [("compact_vit", "2"), ("published", "2")] * 2

@@ -6,8 +6,13 @@ import json
 import re
 
 import pytest
+import torch
 
 from compact_vit.train.config import TrainConfig
+from compact_vit.train.machine import choose_precision
+
+#: what is chosen on this machine
+AUTO, _ = choose_precision("auto", torch.device("cpu"))
 
 SMALL = ["--dataset", "digits", "--model", "cvt_2_8", "--epochs", "2", "--batch-size", "500"]
 SMALL += ["--rounds", "2", "--threads", "1", "--device", "cpu"]
@@ -70,7 +75,7 @@ def test_small_runs_end_to_end(speedrun, capsys, monkeypatch) -> None:
     lines = captured.out.splitlines()
     assert captured.err == ""
     assert re.fullmatch(
-        r"cvt_2_8 on digits, [\d,]+ parameters, 2 epochs, batch 500, fp32, eager", lines[2]
+        rf"cvt_2_8 on digits, [\d,]+ parameters, 2 epochs, batch 500, {AUTO}, eager", lines[2]
     )
     assert "left out: a first run of one epoch, " in lines[3]
     rows = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[6:13] if line}

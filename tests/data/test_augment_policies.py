@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import defaultdict
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as F
@@ -61,12 +62,27 @@ def apply_theirs(image: Tensor, name: str, magnitude: float) -> Tensor:
     return reference._apply_op(image, name, magnitude, F.InterpolationMode.NEAREST, None)
 
 
+def known(image: bytes, outcomes: dict[bytes, float]) -> bytes:
+    """The outcome that ``image`` is, but for source pixels half-way between two of a shear.
+
+    Which of the two is taken is a matter of the processor's rounding: of the 768 pixels here 4.
+    """
+    if image in outcomes:
+        return image
+    pixels = np.frombuffer(image, np.uint8)
+    nearest = min(outcomes, key=lambda other: (np.frombuffer(other, np.uint8) != pixels).sum())
+    assert (np.frombuffer(nearest, np.uint8) != pixels).sum() <= 3 * 4
+    return nearest
+
+
 def assert_distributed(got: Tensor, probabilities: dict[bytes, float]) -> None:
     """Every result is a possible one, and as frequent as it should be (chi-square, p > 0.001)."""
-    counts: dict[bytes, int] = defaultdict(int)
+    images: dict[bytes, int] = defaultdict(int)
     for image in got:
-        counts[image.numpy().tobytes()] += 1
-    assert set(counts) <= set(probabilities)
+        images[image.numpy().tobytes()] += 1
+    counts: dict[bytes, int] = defaultdict(int)
+    for image, count in images.items():
+        counts[known(image, probabilities)] += count
     assert sum(probabilities.values()) == pytest.approx(1)
     common = [key for key, p in probabilities.items() if p * len(got) >= 5]
     seen = [counts[key] for key in common]

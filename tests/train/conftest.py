@@ -27,7 +27,7 @@ def drawing(monkeypatch) -> Callable[..., None]:
 
 @pytest.fixture
 def tiny(picture_folder) -> Callable[..., TrainConfig]:
-    """A configuration on the folder of pictures, other values by keyword."""
+    """A configuration on the folder of pictures, in fp32, other values by keyword."""
 
     def configured(**values: Any) -> TrainConfig:
         base = {
@@ -38,6 +38,7 @@ def tiny(picture_folder) -> Callable[..., TrainConfig]:
             "epochs": 2,
             "batch_size": 12,
             "device": "cpu",
+            "precision": "fp32",  # the same figures where the processor has bf16
         }
         return TrainConfig(**base | values)
 

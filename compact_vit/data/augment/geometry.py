@@ -24,7 +24,7 @@ def affine(images: Tensor, matrix: Tensor) -> Tensor:
 
     The matrix leads from an output pixel (x, y, 1) to its source, in pixels from the centre, as in
     torchvision's ``affine``; coordinates are computed in its order too, so that half-way cases
-    round alike.
+    round alike, but for some on processors that multiply and add in one.
     """
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32) - (width - 1) / 2
