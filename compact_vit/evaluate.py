@@ -20,7 +20,7 @@ from .train.config import data_name
 if TYPE_CHECKING:
     from .data.pictures import Pictures
     from .train.metrics import Evaluation
-    from .train.run import TrainedModel
+    from .train.trained import TrainedModel
 
 SPLITS = ("test", "val", "train")
 
@@ -35,7 +35,7 @@ def open_split(
 ) -> tuple[TrainedModel, Pictures]:
     """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
     from .train.inputs import load_splits
-    from .train.run import load_model
+    from .train.trained import load_model
 
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -43,10 +43,8 @@ def open_split(
         trained = load_model(run, checkpoint)
     else:
         trained = _open_weights(run, checkpoint, dataset, data_dir)
-    config = trained.config
-    if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
-    splits = load_splits(config)
+    moved = data_dir or trained.config.data_dir
+    splits = load_splits(dataclasses.replace(trained.config, data_dir=moved))
     pictures: Pictures | None = getattr(splits, split)
     if pictures is None:
         raise UsageError(f"there is no validation split: --split must be test, got {split}")
@@ -56,6 +54,7 @@ def open_split(
             f"{len(trained.classes)} ({', '.join(trained.classes[:3])}, ...), "
             f"got {len(splits.classes)} ({', '.join(splits.classes[:3])}, ...)"
         )
+    trained.check_divided(splits, split)
     if len(splits.mean) != len(trained.mean):
         raise UsageError(
             f"the data set's pictures must have {len(trained.mean)} channels, as the model sees, "
@@ -72,7 +71,7 @@ def _open_weights(
     from .models.pretrained import build_pretrained, read_folder
     from .models.shipped import nothing_at, weights_at
     from .train.config import TrainConfig
-    from .train.run import TrainedModel
+    from .train.trained import TrainedModel
 
     folder = weights_at(source)
     if folder is None and os.path.isfile(os.path.join(source, "config.json")):

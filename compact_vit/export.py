@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .models.compact import CompactTransformer
     from .score.runs import Needed
     from .train.config import TrainConfig
-    from .train.run import RunFolder, TrainedModel
+    from .train.run import RunFolder
+    from .train.trained import TrainedModel
 
 
 #: What ``summary.json`` says of how the weights came about.
@@ -62,8 +63,9 @@ def export_run(
     from .models.saving import check_folder, rounded
     from .train.config import data_name
     from .train.machine import pick_device
-    from .train.run import RunFolder, load_model
+    from .train.run import RunFolder
     from .train.summary import score_of
+    from .train.trained import load_model
 
     pick_device(device)  # what is wrong is said before the pictures are read
     check_folder(Path(output))
@@ -134,6 +136,10 @@ def command_of(config: TrainConfig) -> str:
 
     named = {name: getattr(config, name) for name in ("dataset", "recipe", "model")}
     plain = TrainConfig(**named, data_dir=config.data_dir)
+    for name in ("objective", "overfit", "optimizer", "lr"):  # by which others are chosen
+        if getattr(config, name) != getattr(plain, name):
+            named[name] = getattr(config, name)
+            plain = TrainConfig(**named, data_dir=config.data_dir)
     words = ["python", "-m", "compact_vit.train"]
     left_out = {*named, "track"}  # who was told changes nothing
     others = [entry.name for entry in dataclasses.fields(config) if entry.name not in left_out]

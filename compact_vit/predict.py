@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .models.compact import CompactTransformer
     from .models.config import ModelConfig
     from .models.zoo import AnyModel
-    from .train.run import TrainedModel
+    from .train.trained import TrainedModel
 
     _Answers = list[tuple[str, list[tuple[str, float]]]]
 
@@ -86,7 +86,7 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
     Those are sorted by name, without hidden ones. Raises ``UsageError`` for a folder with none.
     """
-    from .data.folder import files_in
+    from .data.tree import files_in
 
     found = []
     for given in paths:
@@ -139,7 +139,7 @@ def _opened(
 ) -> tuple[AnyModel, Sequence[str], tuple[float, ...], tuple[float, ...]]:
     """The model, what its answers mean, and the mean and deviation of its pictures."""
     from .models.compact import CompactTransformer
-    from .train.run import TrainedModel, load_model
+    from .train.trained import TrainedModel, load_model
 
     if isinstance(run, CompactTransformer):
         prepared = run.transforms()

@@ -226,6 +226,28 @@ def test_a_data_set_that_moved(on_pictures, picture_folder) -> None:
     assert after.figures() == before.figures()
 
 
+@pytest.mark.parametrize("drawn", ["test_fraction", "val_fraction", "train_pictures"])
+def test_a_part_drawn_from_pictures_that_changed(on_pictures, picture_folder, tmp_path, drawn):
+    """What was held out is drawn by the files' places: it would hold what was trained on."""
+    train_ = picture_folder / "train"
+    config = dataclasses.replace(
+        load_model(on_pictures).config, **{drawn: 12 if drawn == "train_pictures" else 0.25}
+    )
+    split = "test" if drawn == "test_fraction" else "train"
+    if drawn == "test_fraction":
+        config = dataclasses.replace(config, data_dir=str(train_))
+    train(config, output=tmp_path / "drawn", quiet=True)
+    before = evaluate_run(tmp_path / "drawn", split=split, device="cpu")[1].figures()
+    moved = next((train_ / "red").iterdir())
+    other = moved.rename(moved.with_name(f"zzz{moved.suffix}"))
+    with pytest.raises(UsageError, match=f"its {split} part.*would hold some that were trained on"):
+        evaluate_run(tmp_path / "drawn", split=split, device="cpu")
+    if drawn != "test_fraction":  # what lies apart has no part in it
+        evaluate_run(tmp_path / "drawn", device="cpu")
+    other.rename(moved)
+    assert evaluate_run(tmp_path / "drawn", split=split, device="cpu")[1].figures() == before
+
+
 def test_other_classes_are_refused(on_pictures, picture_folder, tmp_path) -> None:
     other = tmp_path / "other"
     shutil.copytree(picture_folder, other)

@@ -146,6 +146,9 @@ def test_no_path_of_this_machine_is_told(picture_folder, tmp_path) -> None:
         {"dataset": "cifar10", "attention_dropout": 0.1},  # as the recipe has it
         {"dataset": "cifar10", "cpu_attention_dropout": True},
         {"lr": 5e-6},
+        {"dataset": "cifar10", "recipe": "best-200", "optimizer": "adamw", "lr": 4e-3},
+        {"dataset": "cifar10", "recipe": "best-200", "optimizer": "adamw"},
+        {"overfit": 8, "optimizer": "sgd", "lr": 5e-6},
     ],
 )
 def test_the_command_is_that_configuration(options) -> None:

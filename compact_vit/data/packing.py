@@ -59,6 +59,11 @@ class PictureFile(NamedTuple):
         # the change time too: unpacked archives often repeat sizes and modification times
         return cls(path, f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}")
 
+    @property
+    def name(self) -> str:
+        """Its path inside the data set."""
+        return self.mark.partition("\0")[0]
+
 
 @dataclass(frozen=True)
 class Packed:

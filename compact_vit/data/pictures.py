@@ -6,7 +6,9 @@ Letters: N pictures of M in memory, C channels, H and W the height and width.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +61,8 @@ class Pictures:
 class DataSplits:
     """A loaded data set; ``mean`` and ``std`` per channel, of pictures scaled to 0..1.
 
-    ``skipped`` files of its folder were no readable pictures, and left out.
+    ``skipped`` files of its folder were no readable pictures, and left out; ``files`` is a checksum
+    of the names of all, in their order.
     """
 
     train: Pictures
@@ -69,13 +72,18 @@ class DataSplits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: int = 0
+    files: str | None = None
 
-    def digest(self) -> str:
-        """A checksum of the classes and of all labels in their order, which most changes change."""
+    def marks(self) -> dict[str, str | None]:
+        """Checksums of the labels and of the files' names, each in the order that parts go by."""
         sha = hashlib.sha256(repr(self.classes).encode())
         for part in (self.train, self.val, self.test):
             sha.update(b"none" if part is None else part.labels.numpy().tobytes())
-        return sha.hexdigest()
+        return {"labels": sha.hexdigest(), "files": self.files}
+
+    def divided_as(self, marks: Mapping[str, Any]) -> bool:
+        """Whether parts drawn from these pictures are those of ``marks``, where that has them."""
+        return all(marks.get(name) in (None, mark) for name, mark in self.marks().items())
 
 
 def height_width(img_size: int | tuple[int, int]) -> tuple[int, int]:

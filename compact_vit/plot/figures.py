@@ -35,9 +35,10 @@ from ..train.inputs import build_train_batch, load_splits
 from ..train.machine import pick_device
 from ..train.metrics import check_finite
 from ..train.optim import build_optimizer
-from ..train.run import RunFolder, load_model
+from ..train.run import RunFolder
 from ..train.schedule import build_schedule
 from ..train.summary import draw_curves, run_title
+from ..train.trained import load_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
 from .config import TrainConfig as TrainConfig
 from .loop import resume as resume, train as train
 from .result import TrainResult as TrainResult
-from .run import TrainedModel as TrainedModel, load_model as load_model
+from .trained import TrainedModel as TrainedModel, load_model as load_model

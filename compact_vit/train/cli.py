@@ -30,7 +30,7 @@ _METAVARS = {"data_dir": "FOLDER", "init_from": "WEIGHTS", "teacher": "RUN"}
 _DEFAULTS = {
     "recipe": "by data set",
     "data_dir": "a cache in the home folder",
-    "img_size": "by data set",
+    "img_size": "by data set; of a folder the model's own",
     "model_options": "none",
     "positional_embedding": "as the model's name says, else learnable",
     "cpu_attention_dropout": "if --attention-dropout is given",
@@ -53,7 +53,7 @@ def build_parser() -> Parser:
     run.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with this run; with --data-dir if its pictures have moved",
+        help="go on with this run; with --data-dir or --teacher if what these name has moved",
     )
     run.add_argument(
         "--time-limit", metavar="TIME", help="save and stop before 90s, 30m, 1h30m are over"
@@ -159,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     output, run, quiet, as_json = (given.pop(k) for k in ("output", "resume", "quiet", "json"))
     limit = given.pop("time_limit")
     time_limit = None if limit is None else seconds_of(limit)
-    moved = given.pop("data_dir", None) if run is not None else None
+    places = ("data_dir", "teacher") if run is not None else ()
+    moved = {name: given.pop(name) for name in places if name in given}
     if run is not None and (given or output is not None):
         flags = [*given, *["output"] * (output is not None)]
         extra = ", ".join("--" + name.replace("_", "-") for name in flags)
@@ -172,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .loop import resume, train
 
     if config is None:
-        result = resume(run, data_dir=moved, quiet=quiet, time_limit=time_limit)
+        result = resume(run, **moved, quiet=quiet, time_limit=time_limit)
     else:
         result = train(config, output=output, quiet=quiet, time_limit=time_limit)
     if speaks():

@@ -193,11 +193,15 @@ class TrainConfig:
             if not isinstance(getattr(self, name), str if name == "dataset" else str | None):
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
         info = dataset_info(self.dataset)
-        size = info.img_size if self.img_size is _BY_RECIPE else self.img_size
+        own: int | tuple[int, int] = info.img_size
+        if self.dataset == "folder" and self.model is not None:  # of any size: the model's
+            meant = config_of(self.model)
+            own = meant.img_size if isinstance(meant, ModelConfig) else own
+        size = own if self.img_size is _BY_RECIPE else self.img_size
         sides = size if isinstance(size, (tuple, list)) else [size]
         large = any(isinstance(side, int) and side > SMALL for side in sides)
         values = recipe_values(self.dataset, self.recipe, self.model, self.optimizer, large)
-        values.setdefault("img_size", info.img_size)
+        values.setdefault("img_size", own)
         if isinstance(self.lr, (int, float)) and self.lr > 0:  # where another was asked for
             for name in ("min_lr", "warmup_lr"):
                 values[name] = min(values[name], self.lr)

@@ -12,8 +12,8 @@ from ..errors import UsageError
 from ..models.compact import CompactTransformer
 from ..report.measure import summarize
 from .config import TrainConfig
+from .model import build_model
 from .progress import Progress, duration
-from .run import build_model
 from .state import TrainState
 
 if TYPE_CHECKING:

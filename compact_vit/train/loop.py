@@ -75,6 +75,7 @@ def resume(
     run: str | os.PathLike[str],
     *,
     data_dir: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
     quiet: bool = False,
     time_limit: float | None = None,
     on_epoch: OnEpoch | None = None,
@@ -82,15 +83,18 @@ def resume(
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
 
     If that is damaged, from the one before it; if there never was one, from the beginning. A run
-    that has finished is returned as it is. ``data_dir`` says where its pictures have moved, which
-    its configuration then says too. Raises ``UsageError`` if there is nothing to go on from, or
-    another process trains in the folder, and ``Stopped`` as ``train`` does.
+    that has finished is returned as it is. ``data_dir`` and ``teacher`` say where its pictures and
+    the run it learns from have moved, which its configuration then says too. Raises ``UsageError``
+    if there is nothing to go on from, or another process trains in the folder, and ``Stopped`` as
+    ``train`` does.
     """
     with processes() as together, ExitStack() as held:
         folder = together.share(lambda: RunFolder.open(run))
         config = together.share(folder.config)
-        if data_dir is not None:
-            config = with_whole_paths(dataclasses.replace(config, data_dir=os.fspath(data_dir)))
+        given = {"data_dir": data_dir, "teacher": teacher}
+        moved: dict[str, Any] = {k: os.fspath(v) for k, v in given.items() if v is not None}
+        if moved:
+            config = with_whole_paths(dataclasses.replace(config, **moved))
         together.share(lambda: held.enter_context(folder.alone()))
         with exactly(config.deterministic):
             saved = together.share(folder.newest)
@@ -100,7 +104,7 @@ def resume(
                 together.agree(lambda: start_from(state, config))
             else:
                 together.agree(lambda: take_up(state, config, current.splits, folder, *saved))
-            if data_dir is not None and together.first:
+            if moved and together.first:
                 folder.write_json("config.json", config.to_dict())
             history = together.share(lambda: folder.keep_metrics(state.epoch, state.answers))
             return current.go(folder, history, on_epoch)

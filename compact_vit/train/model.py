@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..models.config import ModelConfig
 from ..models.names import config_of
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..baselines.config import BaselineConfig
+    from ..models.zoo import AnyModel
     from .config import TrainConfig
 
 #: Fields of a training that mean something for the compact transformers alone.
@@ -40,3 +44,26 @@ def model_config(
     if not fetch and "pretrained" in options:
         options["pretrained"] = False
     return config_of(config.model, **options)
+
+
+def build_model(
+    config: TrainConfig, num_classes: int, in_chans: int, *, fetch: bool = True
+) -> AnyModel:
+    """The configuration's model for pictures of ``in_chans`` channels in ``num_classes``.
+
+    Without ``fetch`` it has no pretrained weights.
+    """
+    from ..models.zoo import model_of
+
+    return model_of(model_config(config, num_classes, in_chans, fetch=fetch))
+
+
+def tell_pictures(
+    model: nn.Module, mean: Sequence[float], std: Sequence[float], classes: Sequence[str]
+) -> None:
+    """Let ``model`` know how its pictures are prepared and what its answers mean, if it can."""
+    from ..models.compact import CompactTransformer
+    from ..models.preprocessing import pretrained_cfg
+
+    if isinstance(model, CompactTransformer):
+        model.pretrained_cfg = pretrained_cfg(model.config, mean, std, classes)

@@ -24,9 +24,10 @@ from ..tables import write_text
 from .calibration import calibrate
 from .config import TrainConfig
 from .metrics import Evaluation
-from .run import RunFolder, TrainedModel
+from .run import RunFolder
 from .state import TrainState
 from .summary import run_title
+from .trained import TrainedModel
 
 NAME = "report.html"
 #: Pictures shown: predictions of each sort, and of each how many with where the model looks.

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The model to use, and everything that the folder of its run says."""
+    """The model of the last epoch, and everything that the folder of its run says.
+
+    Where the best epoch was picked on held-out pictures, ``load_model(output)`` is the better one.
+    """
 
     model: AnyModel
+    """Averaged if the run averages; it knows how its pictures are prepared, and its classes."""
     output: Path
     config: TrainConfig
     history: list[dict[str, Any]]

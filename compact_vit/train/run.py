@@ -11,21 +11,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..data.augment import Normalize
-from ..errors import UsageError, unknown
+from ..errors import UsageError
 from ..files import append_line, check_is_folder, lock, write_whole
-from ..models.compact import CompactTransformer
-from ..models.preprocessing import pretrained_cfg
 from ..models.shipped import weights_at
-from ..models.zoo import model_of
-from .checkpoint import load_checkpoint, newest, previous, unfit
+from .checkpoint import newest, previous
 from .config import TrainConfig
-from .model import model_config
-
-if TYPE_CHECKING:
-    from ..models.zoo import AnyModel
 
 #: What every line of ``metrics.jsonl`` holds, besides accuracies and what was evaluated.
 _FIGURES = {"epoch", "lr", "train_loss", "pictures_per_second", "seconds"}
@@ -238,63 +230,3 @@ def check_output(path: Path) -> None:
         raise UsageError(
             f"output '{path}' is not empty: choose another, or --resume it if it is a run"
         )
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model as a run left it, with what its pictures and answers mean."""
-
-    model: AnyModel
-    config: TrainConfig
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    epoch: int | None
-    """None of weights that do not say how they came about."""
-
-
-def build_model(
-    config: TrainConfig, num_classes: int, in_chans: int, *, fetch: bool = True
-) -> AnyModel:
-    """The configuration's model for pictures of ``in_chans`` channels in ``num_classes``.
-
-    Without ``fetch`` it has no pretrained weights.
-    """
-    return model_of(model_config(config, num_classes, in_chans, fetch=fetch))
-
-
-def load_model(
-    run: str | os.PathLike[str], checkpoint: str | None = None, *, pretrained: bool = False
-) -> TrainedModel:
-    """The trained model of a run's folder, in evaluation mode, on the CPU.
-
-    ``checkpoint`` is ``"last"`` (the last epoch's weights, averaged ones if the run averaged) or
-    ``"best"`` (the epoch that did best on the validation split); by default the best one if the
-    run held out a validation split. ``pretrained`` says that a model will do that has not learnt
-    to answer. Raises ``UsageError`` if the folder is no run, damaged, or of such a model.
-    """
-    folder = RunFolder.open(run)
-    config = folder.config()
-    if config.objective != "classify" and not pretrained:
-        raise UsageError(
-            f"'{folder.path}' is pretraining, which has learnt no answers: train with --init-from "
-            "it, and give that run"
-        )
-    if checkpoint not in (None, "last", "best"):
-        raise unknown("checkpoint", checkpoint, ("last", "best"))
-    picked = checkpoint == "best" or (checkpoint is None and folder.best.exists())
-    path = folder.best if picked else folder.last
-    content = load_checkpoint(path)
-    try:
-        classes, mean, std = (tuple(content[key]) for key in ("classes", "mean", "std"))
-        if not all(isinstance(name, str) for name in classes):
-            raise TypeError(f"its classes must be names, got {classes!r:.60}")
-        Normalize(mean, std)  # as whoever shows pictures to the model will
-        model = build_model(config, len(classes), len(mean), fetch=False)
-        model.load_state_dict(content["weights"])
-        epoch = int(content["epoch"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
-        raise unfit(path, config.model, error) from None
-    if isinstance(model, CompactTransformer):
-        model.pretrained_cfg = pretrained_cfg(model.config, mean, std, classes)
-    return TrainedModel(model.eval(), config, classes, mean, std, epoch)

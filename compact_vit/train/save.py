@@ -59,7 +59,7 @@ def _content(state: TrainState, splits: DataSplits) -> dict[str, Any]:
         "epoch": state.epoch,
         "classes": list(splits.classes),
         "pictures": len(splits.train),
-        "labels": splits.digest(),
+        **splits.marks(),
         "mean": list(splits.mean),
         "std": list(splits.std),
     }
@@ -98,11 +98,11 @@ def take_up(
             f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
             f"{len(now[0])} and {now[1]:,}"
         )
-    if saved.get("labels") not in (None, splits.digest()):  # an older checkpoint has none
+    if not splits.divided_as(saved):
         raise UsageError(
-            f"the data set has changed since '{folder.path}' was trained: its labels are others, "
-            "or in another order, and what was held out would be trained on: put them back, or "
-            "train again"
+            f"the data set has changed since '{folder.path}' was trained: its labels or the names "
+            "of its files are others, or in another order, and what was held out would be trained "
+            "on: put them back, or train again"
         )
     best = state.best is not None and state.best["epoch"] == state.epoch
     if best and state.unfinished is None and folder.summary() is None:

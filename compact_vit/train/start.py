@@ -15,8 +15,8 @@ from ..models.reference import load_reference_state_dict
 from ..models.shipped import weights_at
 from .config import TrainConfig, with_whole_paths
 from .rules import need_source
-from .run import load_model
 from .state import TrainState
+from .trained import load_model
 
 if TYPE_CHECKING:
     from ..models.zoo import AnyModel

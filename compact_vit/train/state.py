@@ -23,9 +23,9 @@ from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .health import Health
 from .likeness import difference
+from .model import build_model, tell_pictures
 from .objective import Objective, build_objective, pretraining
 from .optim import build_optimizer
-from .run import build_model
 from .schedule import Plateau, build_schedule
 from .teacher import load_teacher
 
@@ -195,6 +195,7 @@ def build_state(
         len(splits.mean),
         fetch=fetch,
     ).to(device)
+    tell_pictures(model, splits.mean, splits.std, splits.classes)
     module = pretraining(model, config).to(device) if config.objective == "mae" else model
     objective = build_objective(
         config, module, lambda name: load_teacher(name, splits, device, choices.precision)

@@ -5,6 +5,7 @@ Letters: B batch, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from ..baselines.pretrained import Resize, timm_model, timm_statistics
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from .metrics import autocast
-from .run import RunFolder, load_model
+from .run import RunFolder
+from .trained import load_model
 
 
 class Statistics(NamedTuple):
@@ -71,6 +73,11 @@ def load_teacher(name: str, splits: DataSplits, device: torch.device, precision:
                 "pretrained=true) and give that run"
             )
         return Teacher(model, size, own, pupils, device, precision)
+    if not os.path.isdir(name):
+        raise UsageError(
+            f"teacher '{name}' is not the folder of a run: if it has moved, --teacher says where "
+            "to, also beside --resume"
+        )
     trained = load_model(name)
     if RunFolder.open(name).summary() is None:  # going on, it would be another teacher
         raise UsageError(

@@ -38,7 +38,7 @@ from compact_vit.suggest import suggest
 from compact_vit.train import resume, train
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.interrupt import seconds_of
-from compact_vit.train.run import load_model
+from compact_vit.train.trained import load_model
 
 
 def draw() -> torch.Generator:

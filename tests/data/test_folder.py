@@ -180,7 +180,7 @@ def test_missing_parts(picture_folder):
     assert "wanted test/<class>/ or val/<class>/ in it, found train/" in refusal(picture_folder)
     (picture_folder / "train").rename(picture_folder / "training")
     said = refusal(picture_folder)
-    assert "wanted train/<class>/ in it, found training/" in said
+    assert "wanted train/, test/ and val/ in it, found training/: rename it to train" in said
 
 
 def test_unknown_class(picture_folder):
@@ -246,3 +246,26 @@ def test_what_cannot_be_divided(tmp_path):
     refused("got 1 of class 'rare'")
     paint(tmp_path / "root" / "val" / "a" / "0.png")
     refused("test_fraction must be left out: .*root has a val/")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("Train", "train"), ("training", "train"), ("Test", "test"), ("testing", "test"),
+     ("Validation", "val"), ("valid", "val")],
+)  # fmt: skip
+def test_parts_by_other_names_are_no_classes(picture_folder, name, part) -> None:
+    if part == "val":
+        shutil.copytree(picture_folder / "test", picture_folder / name)
+    else:
+        (picture_folder / part).rename(picture_folder / name)
+    for fraction in (0.0, 0.2):
+        if fraction and (picture_folder / "test").exists():
+            continue  # refused for another reason
+        with pytest.raises(UsageError, match=f"found {name}/: rename it to {part}$"):
+            load_dataset("folder", data_dir=picture_folder, test_fraction=fraction)
+
+
+def test_a_class_may_be_called_test(picture_folder) -> None:
+    (picture_folder / "train" / "red").rename(picture_folder / "train" / "Test")
+    splits = load_dataset("folder", data_dir=picture_folder / "train", test_fraction=0.2)
+    assert splits.classes == ("Test", "blue", "green")

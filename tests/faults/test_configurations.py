@@ -110,6 +110,7 @@ SAID = {
     "val_fraction": "held-out fraction",
     "dataset": "data set",
     "data_dir": "data folder",
+    "model_options": "model option",
 }
 
 

@@ -17,10 +17,10 @@ from compact_vit.report import cli as report
 from compact_vit.train import TrainConfig, cli, resume, train
 from compact_vit.train.choices import choose, rehearse
 from compact_vit.train.inputs import load_splits
-from compact_vit.train.model import model_config
-from compact_vit.train.run import build_model, load_model
+from compact_vit.train.model import build_model, model_config
 from compact_vit.train.state import build_state
 from compact_vit.train.step import train_step
+from compact_vit.train.trained import load_model
 
 CPU = torch.device("cpu")
 

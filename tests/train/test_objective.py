@@ -126,6 +126,18 @@ def test_learning_from_a_run(tiny, tmp_path, wise, assert_same_run) -> None:
     assert_same_run(result, resume(interrupted, quiet=True))
 
 
+def test_a_teacher_that_moved(tiny, tmp_path, wise, same) -> None:
+    config = tiny(model="cvt_2_4", teacher=wise)
+    result = train(config, output=tmp_path / "run", quiet=True)
+    interrupted = stopped_after(config, tmp_path / "again", 1)
+    moved = wise.rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="if it has moved, --teacher says where to, also beside"):
+        resume(interrupted, quiet=True)
+    again = resume(interrupted, teacher=moved, quiet=True)
+    assert same(again.model.state_dict(), result.model.state_dict())
+    assert json.loads((interrupted / "config.json").read_text())["teacher"] == str(moved)
+
+
 def stopped_after(config: TrainConfig, folder, steps: int):
     """The folder of a run that was stopped in the middle of an epoch."""
     original, calls = epoch.train_step, []

@@ -186,6 +186,15 @@ def test_a_configuration_repeats_itself() -> None:
         assert TrainConfig.from_dict(config.to_dict()) == config
 
 
+def test_pictures_of_a_folder_have_the_models_own_size() -> None:
+    sizes = {"cct_7_7x2_224_sine": 224, "cct_14_7x2_384": 384, "cct_7_7x2": 224, "cct_2_3x2": 32}
+    for model, size in sizes.items():
+        assert configured("folder", model=model).img_size == size
+        assert configured("folder", model=model, img_size=48).img_size == 48
+        assert configured("cifar10", model=model).img_size == 32
+    assert configured("folder", model="mlp_naive").img_size == 32
+
+
 def test_large_pictures_keep_the_model_made_for_them() -> None:
     for recipe in (None, *RECIPES):
         assert TrainConfig(dataset="flowers102", recipe=recipe).model == "cct_7_7x2"

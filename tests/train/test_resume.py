@@ -133,8 +133,11 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     moved = next((picture_folder / "train" / "red").iterdir())
     there = picture_folder / "train" / "blue" / f"moved{moved.suffix}"
     moved.rename(there)  # a label put right
-    refused("the data set has changed .* its labels are others")
+    refused("the data set has changed .* its labels or the names")
     there.rename(moved)
+    other = moved.rename(moved.with_name(f"zzz{moved.suffix}"))  # drawn in another place
+    refused("the data set has changed .* names of its files are others")
+    other.rename(moved)
     shutil.copytree(picture_folder / "train" / "red", picture_folder / "train" / "yellow")
     refused("the data set has changed .* had 3 classes and .* now has 4")
     shutil.rmtree(picture_folder / "train" / "yellow")

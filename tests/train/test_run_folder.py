@@ -15,7 +15,8 @@ import torch
 from compact_vit.errors import UsageError
 from compact_vit.train import resume, train
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.run import RunFolder, check_output, load_model
+from compact_vit.train.run import RunFolder, check_output
+from compact_vit.train.trained import load_model
 
 
 def test_a_folder_of_its_own_under_runs(tmp_path, monkeypatch) -> None:

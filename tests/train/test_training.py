@@ -12,7 +12,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
-from compact_vit.train import estimate, load_model, loop, objective, train
+from compact_vit.predict import predict_pictures
+from compact_vit.train import estimate, load_model, loop, objective, resume, train
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.run import RunFolder
@@ -47,6 +48,17 @@ def first_batch(config: TrainConfig):
     state.reseed()
     x, targets = build_train_batch(config, splits)(images, labels, 0, state.augmentation)
     return state.model, x, targets
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_model_of_a_run_knows_its_pictures(tiny, tmp_path, picture_folder, ema) -> None:
+    result = train(tiny(ema=ema), output=tmp_path / "run", quiet=True)
+    path = next((picture_folder / "test" / "red").iterdir())
+    trained = load_model(tmp_path / "run")
+    assert predict_pictures(result.model, [path]) == predict_pictures(trained, [path])
+    assert result.model.transforms().mean == trained.mean
+    again = resume(tmp_path / "run", quiet=True)  # which has finished
+    assert predict_pictures(again.model, [path]) == predict_pictures(trained, [path])
 
 
 @pytest.mark.parametrize("mix", [{}, {"mixup": 0.8}, {"mixup": 0.8, "cutmix": 1.0}])

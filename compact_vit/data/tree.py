@@ -1,0 +1,168 @@
+"""Which files a folder of pictures holds: its parts, their classes, what is behind links."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import UsageError, nearest
+from .decoding import FORMATS, printable
+from .packing import PictureFile
+
+#: what desktops leave in folders, besides hidden files
+_STRAYS = ("thumbs.db", "desktop.ini")
+#: what the parts of a data set are called, here and elsewhere
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+}
+#: where a file or folder lies, whatever it is called
+_Place = tuple[int, int]
+
+
+def files_in(folder: str | os.PathLike[str]) -> list[str]:
+    """Every file in ``folder`` and below, sorted, but for hidden ones and those of desktops."""
+    root = Path(folder)
+    try:
+        above = [_place(os.stat(parent)) for parent in root.resolve().parents]
+        return sorted(file.path for file in _walk(str(root), root.name, above))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {printable(str(error.filename))}: {error.strerror}"
+        ) from None
+
+
+def parts_of(root: Path) -> dict[str, Path]:
+    """The folders that train, test and, if there is one apart, validate."""
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise UsageError(
+            f"data folder {shown(root)} {problem}: wanted one with train/ and test/ in it; if it "
+            "has moved, --data-dir says where to"
+        )
+    _check_names(root)
+    here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
+    if "train" not in here or len(here) < 2:
+        wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
+        inside = _subfolders(root)
+        problem = f"wanted {wanted} in it, found {listed(f'{name}/' for name in inside)}"
+        if inside and not here & {"test", "val"}:
+            problem += "; --test-fraction 0.2 takes a fifth of every class to test"
+        raise UsageError(f"data folder {shown(root)}: {problem}")
+    parts = {"train": root / "train", "test": root / ("test" if "test" in here else "val")}
+    return parts | ({"val": root / "val"} if len(here) == 3 else {})
+
+
+def _check_names(root: Path) -> None:
+    """Refuse parts that are called otherwise: they would be taken for classes."""
+    meant = {name: _PARTS.get(name.lower()) for name in _subfolders(root)}
+    for name, part in meant.items():
+        if part not in (None, name) and "train" in meant.values():
+            raise UsageError(
+                f"data folder {shown(root)}: wanted train/, test/ and val/ in it, found {name}/: "
+                f"rename it to {part}"
+            )
+
+
+def shared_folder(root: Path) -> dict[str, Path]:
+    """The one folder of classes in ``root`` that both trains and tests."""
+    for part in ("test", "val"):
+        if (root / part).is_dir():
+            raise UsageError(f"test_fraction must be left out: {shown(root)} has a {part}/")
+    whole = root / "train" if (root / "train").is_dir() else root
+    if not whole.is_dir():
+        raise UsageError(f"data folder {shown(root)} does not exist: wanted one of class folders")
+    _check_names(root)
+    return {"train": whole, "test": whole}
+
+
+def classes_of(train: Path) -> tuple[str, ...]:
+    names = tuple(_subfolders(train))
+    if len(names) < 2:
+        raise UsageError(
+            f"{shown(train)}: wanted a folder for each of two or more classes,"
+            f" found {listed(names)}"
+        )
+    return names
+
+
+def pictures_of(part: Path, classes: tuple[str, ...]) -> tuple[list[PictureFile], list[int]]:
+    """The files of one part, class by class, and their labels."""
+    label_of = {name: label for label, name in enumerate(classes)}
+    above = [_place(os.stat(folder)) for folder in (part, *part.resolve().parents)]
+    files: list[PictureFile] = []
+    labels: list[int] = []
+    for name in _subfolders(part):
+        if name not in label_of:
+            near = nearest(name, classes)
+            hint = f"did you mean {near!r}?" if near else f"they are {listed(classes)}"
+            if near and unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", name):
+                hint = "its accents are in another Unicode form there: give both one name"
+            raise UsageError(f"{shown(part / name)}: {name!r} is not a class of train/: {hint}")
+        inside = sorted(_walk(str(part / name), name, above))
+        if not inside:
+            raise UsageError(
+                f"class folder {shown(part / name)}: wanted pictures"
+                f" ({', '.join(FORMATS).lower().replace('jpeg', 'jpg')}), found none"
+            )
+        files += inside
+        labels += [label_of[name]] * len(inside)
+    if not files:
+        raise UsageError(f"{shown(part)}: wanted a folder of pictures for each class, found none")
+    return files, labels
+
+
+def _walk(folder: str, name: str, above: Iterable[_Place]) -> Iterator[PictureFile]:
+    """Every file in ``folder`` and below, ``name`` its path inside the part.
+
+    A link to one of the folders that it lies in counts as a file, which decoding refuses: to
+    follow it would not end.
+    """
+    left = [(folder, name, frozenset(above))]
+    while left:
+        path, name, around = left.pop()
+        try:
+            found = os.stat(path)
+        except OSError:
+            found = os.lstat(path)  # of a link to nowhere, which decoding refuses
+        if not stat.S_ISDIR(found.st_mode) or _place(found) in around:
+            yield PictureFile.of(path, name, found)
+            continue
+        around |= {_place(found)}
+        for inner in os.listdir(path):
+            if not inner.startswith(".") and inner.lower() not in _STRAYS:
+                left.append((os.path.join(path, inner), f"{name}/{inner}", around))
+
+
+def _subfolders(folder: Path) -> list[str]:
+    """The names of the folders in ``folder``, sorted; a link to nowhere may have been one."""
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                raise UsageError(
+                    f"{printable(entry.path)} is a link to nowhere: repair or remove it"
+                )
+            if entry.is_dir():
+                names.append(entry.name)
+    return sorted(names)
+
+
+def _place(found: os.stat_result) -> _Place:
+    return found.st_dev, found.st_ino
+
+
+def shown(path: Path) -> str:
+    return printable(str(path))
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    shown = list(map(printable, names))
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return (", ".join(shown[:most]) + more) or "none"
