@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -49,6 +50,25 @@ def test_a_program_is_the_module(capsys) -> None:
     said = capsys.readouterr().out
     assert report(["cvt_2_4", "--json"]) == 0
     assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_threads_that_wait_give_way(given, spins) -> None:
+    """GNU's OpenMP says itself what it has read; unless the user has said otherwise."""
+    code = "from compact_vit.cli import main; main([]); import torch"
+    names = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env | given | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, text=True,
+    )  # fmt: skip
+    told = re.findall(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+    if not told:
+        pytest.skip("torch computes with another OpenMP here")
+    assert set(told) == {spins}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
