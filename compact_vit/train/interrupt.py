@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from ..errors import Stopped, UsageError
+from ..errors import Stopped, UsageError, is_real
 
 #: Exit status of a run that its time limit stopped, as of the command ``timeout``.
 OUT_OF_TIME = 124
@@ -19,26 +19,33 @@ OUT_OF_TIME = 124
 _FIRST_SAVE = 2.0
 
 
-def seconds_of(text: str) -> float:
-    """The value of ``--time-limit``: ``90``, ``90s``, ``30m``, ``1.5h`` or ``1h30m``."""
+def seconds_of(limit: str | float) -> float:
+    """A time limit in seconds: ``90s``, ``30m``, ``1.5h``, ``1h30m``, or a number alone.
+
+    Raises ``UsageError`` for ``1h30``, too, which may be meant as minutes.
+    """
     units = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
-    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms]?)", text)
-    total = sum(float(number) * units[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or total <= 0:
-        raise UsageError(f"time_limit must be a time such as 90s, 30m or 1h30m, got {text!r}")
+    total = 0.0
+    if is_real(limit):
+        total = float(limit)
+    elif isinstance(limit, str) and re.fullmatch(r"(\d+(\.\d+)?[dhms])+|\d+(\.\d+)?", limit):
+        parts = re.findall(r"(\d+(?:\.\d+)?)([dhms]?)", limit)
+        total = sum(float(number) * units[unit] for number, unit in parts)
+    if total <= 0:
+        raise UsageError(f"time_limit must be a time such as 90s, 30m or 1h30m, got {limit!r}")
     return total
 
 
 class Stopper:
     """Within ``with``, SIGTERM and SIGINT ask the run to stop; a second SIGINT stops it at once.
 
-    ``check`` raises ``Stopped`` where a run can stop: when it was asked to, or when ``limit``
-    seconds since the start would pass before the next check and a last save. Signals are left
-    alone outside the main thread, where Python cannot take them.
+    ``check`` raises ``Stopped`` where a run can stop: when it was asked to, or when the time
+    ``limit``, as ``seconds_of`` reads it, would pass before the next check and a last save. Signals
+    are left alone outside the main thread, where Python cannot take them.
     """
 
-    def __init__(self, limit: float | None = None) -> None:
-        self.limit = limit
+    def __init__(self, limit: str | float | None = None) -> None:
+        self.limit = None if limit is None else seconds_of(limit)
         self.signal: int | None = None
         self.started = self.checked = time.perf_counter()
         self.longest_step = 0.0

@@ -24,10 +24,23 @@ def test_times(text, seconds) -> None:
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "-3m", "half an hour", "3 m", "30min", "m", "1e3"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-3m", "half an hour", "3 m", "30min", "m", "1e3", "1h30", "1h30m5", "30 1h",
+     0, -3.0, float("nan"), float("inf"), True, [90]],
+)  # fmt: skip
 def test_times_that_are_none(text) -> None:
     with pytest.raises(UsageError, match="time_limit must be a time such as 90s, 30m or 1h30m"):
         seconds_of(text)
+
+
+def test_a_limit_from_python_is_a_time_or_seconds(everything, tmp_path) -> None:
+    assert [Stopper(limit).limit for limit in (None, 90, "90", "1h30m")] == [None, 90, 90, 5400]
+    with pytest.raises(UsageError, match="time_limit must be a time"):
+        train(everything(epochs=1), output=tmp_path / "run", quiet=True, time_limit="1h30")
+    assert not (tmp_path / "run").exists()
+    result = train(everything(epochs=1), output=tmp_path / "run", quiet=True, time_limit="30m")
+    assert resume(result.output, quiet=True, time_limit="30m").summary == result.summary
 
 
 def steps_until(monkeypatch, step: int, act) -> None:
