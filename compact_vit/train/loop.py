@@ -46,7 +46,7 @@ def train(
     *,
     output: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-    time_limit: float | None = None,
+    time_limit: str | float | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Train as ``config`` says and write everything into the folder ``output``.
@@ -54,9 +54,9 @@ def train(
     Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
     ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and
     ``Stopped``, with all that was done saved for ``resume``, on SIGTERM, SIGINT, and before
-    ``time_limit`` seconds are over. ``on_epoch`` hears the line of ``metrics.jsonl`` of every
-    epoch once that is saved; what it raises ends the run. Under ``torchrun`` its processes train
-    together, and only the first of them writes and speaks.
+    ``time_limit`` (seconds, or ``"1h30m"``) is over. ``on_epoch`` hears the line of
+    ``metrics.jsonl`` of every epoch once that is saved; what it raises ends the run. Under
+    ``torchrun`` its processes train together, and only the first of them writes and speaks.
     """
     if not isinstance(config, TrainConfig):
         raise UsageError(f"config must be a TrainConfig, got {config!r:.60}")
@@ -77,7 +77,7 @@ def resume(
     data_dir: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
     quiet: bool = False,
-    time_limit: float | None = None,
+    time_limit: str | float | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> TrainResult:
     """Go on with the run in the folder ``run`` from its last checkpoint, to the same end.
@@ -129,7 +129,7 @@ class _Run:
         config: TrainConfig,
         together: Processes,
         quiet: bool,
-        time_limit: float | None,
+        time_limit: str | float | None,
         *,
         fetch: bool = True,
     ) -> _Run:
