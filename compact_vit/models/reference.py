@@ -19,6 +19,12 @@ from .compact import CompactTransformer
 #: Where the published layout has its positions, which are always of a square grid.
 _PUBLISHED_POSITIONS = "classifier.positional_emb"
 
+#: Where training scripts keep the weights in a checkpoint, first match wins: averaged ones.
+_WRAPPED = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+#: What the checkpoint of a run of ours holds, besides much else.
+_OF_RUN = {"format", "weights", "classes"}
+
 #: published key -> ours, first match wins
 _RENAMES = (
     (r"tokenizer\.conv_layers\.(\d+)\.0\.", r"tokenizer.convs.\1."),
@@ -58,7 +64,9 @@ def load_reference_state_dict(
     is left out. ``grid_size`` names the checkpoint's grid. Without it a table of the published
     layout is square, and one under this library's own key has the model's grid, or where it does
     not fill that is square. A sine table of another grid is the model's own. ``module.`` and
-    ``_orig_mod.`` prefixes are stripped; files are read with ``weights_only``.
+    ``_orig_mod.`` prefixes are stripped; files are read with ``weights_only``, and of one with
+    averaged weights beside the others (``state_dict_ema``, ``model_ema``) those are taken, as timm
+    does. What a run wrote is refused: ``compact_vit.train.load_model`` reads it, and its checksum.
     """
     if not isinstance(state, Mapping):
         state = read_state_dict(state)
@@ -92,7 +100,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise UsageError(
             f"{os.fspath(path)!r} is not a checkpoint of plain tensors ({reason})"
         ) from None
-    for key in ("state_dict", "model"):
+    for key in _WRAPPED:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
     if not isinstance(checkpoint, dict):
@@ -103,6 +111,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The state without the prefixes that DataParallel and torch.compile put before each key."""
+    if state.keys() >= _OF_RUN:
+        raise UsageError(
+            "the checkpoint is of a run: give load_model(RUN).model.state_dict(), of "
+            "compact_vit.train"
+        )
     clean = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): v for key, v in state.items()}
     for key, value in clean.items():
         if not isinstance(value, Tensor):

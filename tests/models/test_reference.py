@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor
 
 from compact_vit import CompactTransformer, UsageError, create_model, load_reference_state_dict
 from compact_vit.layers import resize_positions, sine_positions
+from compact_vit.train import TrainConfig, load_model, train
 
 State = dict[str, Tensor]
 
@@ -224,6 +226,38 @@ def test_files(tmp_path: Path, wrap, kind) -> None:
     torch.save(wrap(published(source)), tmp_path / "model.pth")
     load_reference_state_dict(model, kind(tmp_path / "model.pth"))
     assert torch.equal(model(x), source(x))
+
+
+@pytest.mark.parametrize(
+    ("plain", "averaged"), [("state_dict", "state_dict_ema"), ("model", "model_ema")]
+)
+def test_averaged_weights_are_taken_where_there_are_both(tmp_path, plain, averaged) -> None:
+    """As timm takes them, of files that its training script and the published one wrote."""
+    source, mean, model = random_model(), random_model(), random_model()
+    path = tmp_path / "model.pth"
+    torch.save({plain: published(source), averaged: published(mean), "epoch": 3}, path)
+    load_reference_state_dict(model, path)
+    assert torch.equal(model.head.weight, mean.head.weight)
+    theirs = timm.models.load_state_dict(path)
+    assert torch.equal(theirs["classifier.fc.weight"], mean.head.weight)
+    torch.save({plain: published(source), averaged: None}, path)  # where nothing was averaged
+    load_reference_state_dict(model, path)
+    assert torch.equal(model.head.weight, source.head.weight)
+
+
+def test_a_run_is_read_otherwise(tmp_path: Path) -> None:
+    """Its files have a checksum, which nothing but ``load_model`` looks at."""
+    config = TrainConfig(model="cvt_2_8", epochs=1, train_pictures=100, device="cpu")
+    run = train(config, output=tmp_path / "run", quiet=True).output
+    trained = load_model(run).model
+    model = random_model("cvt_2_8", num_classes=5, img_size=16, in_chans=1)
+    way = r"is of a run: give load_model\(RUN\)\.model\.state_dict\(\), of compact_vit\.train$"
+    for name in ("best.pt", "last.pt"):
+        refuse(model, run / name, way)
+        refuse(model, torch.load(run / name, weights_only=True), way)
+    report = load_reference_state_dict(model, trained.state_dict())
+    assert report.head_changed == (10, 5)
+    assert torch.equal(model.norm.weight, trained.norm.weight)
 
 
 class Payload:
