@@ -26,7 +26,7 @@ from .layers import PositionalEmbedding
 from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
 from .models.config import ModelConfig, config_from_name, named_models
-from .models.preprocessing import OF_CLASSES, pretrained_cfg
+from .models.preprocessing import OF_CLASSES, as_taken, pretrained_cfg
 from .models.pretrained import check_sum, check_unseen, input_of, read_card
 from .models.reference import fit_positions
 from .models.shipped import WEIGHTS, holds_weights, shipped
@@ -113,9 +113,10 @@ def _as_trained(name: str, tag: Any) -> dict[str, Any]:
     return {option: trained[option] for option in _OPTIONS if option in trained}
 
 
-def _forget(model: CompactTransformer, pretrained: bool) -> None:
-    """Drop what timm's entry of the name says of weights that ``model`` does not have."""
-    known = model.pretrained_cfg
+def _tell(model: CompactTransformer, pretrained: bool) -> None:
+    """Make what timm's entry of the name says of its weights and their input ``model``'s own."""
+    known = model.pretrained_cfg  # timm's default_cfg of the model is the same dictionary
+    known |= as_taken(known, model.config)
     if not pretrained or model.num_classes != known["num_classes"]:
         for said in OF_CLASSES if pretrained else (*OF_CLASSES, "license"):
             known.pop(said, None)
@@ -155,7 +156,7 @@ def _entrypoint(name: str) -> Callable[..., Any]:
             **options,
         )
         if isinstance(model, CompactTransformer):  # features alone have no classes
-            _forget(model, pretrained)
+            _tell(model, pretrained)
         return model
 
     entrypoint.__name__ = entrypoint.__qualname__ = name

@@ -23,7 +23,7 @@ from ..layers import (
     SequencePooling,
 )
 from .config import ModelConfig
-from .preprocessing import OF_CLASSES, Preprocess
+from .preprocessing import OF_CLASSES, Preprocess, pretrained_cfg
 
 
 class CompactTransformer(nn.Module):
@@ -41,8 +41,8 @@ class CompactTransformer(nn.Module):
         self.embed_dim = self.num_features = self.head_hidden_size = width
         self.num_prefix_tokens = int(config.class_token)
         self.grad_checkpointing = False
-        #: What is known of the weights and of their input, by timm's names; nothing of new ones.
-        self.pretrained_cfg = dict[str, Any]()
+        #: What is known of the weights and of their input, by timm's names; of new ones their size.
+        self.pretrained_cfg = pretrained_cfg(config)
 
         self.tokenizer: PatchTokenizer | ConvTokenizer
         if config.num_convs:

@@ -59,6 +59,13 @@ def pretrained_cfg(
     return known
 
 
+def as_taken(known: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """The ``pretrained_cfg`` of weights as a model of ``config`` takes pictures that has them."""
+    said = {name: known[name] for name in ("mean", "std") if known.get(name)}
+    own = {name: _for_channels(values, config.in_chans) for name, values in said.items()}
+    return {**known, "input_size": (config.in_chans, *config.height_width), **own}
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """A picture as the model takes it: normalised float32 ``[..., C, h, w]``.

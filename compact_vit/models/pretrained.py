@@ -25,7 +25,7 @@ from torch import Tensor
 from ..errors import UsageError, given_options
 from .compact import CompactTransformer
 from .config import ModelConfig
-from .preprocessing import OF_CLASSES, Preprocess, first_conv
+from .preprocessing import OF_CLASSES, Preprocess, as_taken, first_conv
 from .reference import load_reference_state_dict
 from .shipped import CARD, WEIGHTS
 
@@ -150,7 +150,7 @@ def build_pretrained(stored: Stored, **options: Any) -> CompactTransformer:
     check_unseen(config, stored.config)
     model = CompactTransformer(config)
     fill(model, stored.state, stored.config)
-    model.pretrained_cfg = input_of(stored.card)
+    model.pretrained_cfg = as_taken(input_of(stored.card), config)
     if config.num_classes != stored.config.num_classes:
         for said in OF_CLASSES:
             model.pretrained_cfg.pop(said, None)

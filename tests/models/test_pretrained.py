@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import compact_vit.timm  # noqa: F401  # registers the models
@@ -442,7 +443,9 @@ def test_by_name(package) -> None:
 def test_new_weights(package, nothing) -> None:
     model = create_model("cct_2_3x2", pretrained=nothing)
     assert not same(model, package)
-    assert model.pretrained_cfg == {}
+    known = create_model("cct_2_3x2", pretrained=True).pretrained_cfg
+    assert known.keys() - model.pretrained_cfg.keys() == {"mean", "std", "label_names"}
+    assert model.pretrained_cfg == {key: known[key] for key in model.pretrained_cfg}
     with pytest.raises(UsageError, match="for new weights is not known: take pretrained=True"):
         model.transforms()
     assert create_model("mlp_naive", pretrained=nothing)
@@ -574,6 +577,28 @@ def test_damaged_weights_are_weights_and_a_run_is_not(folder, tmp_path) -> None:
 
 
 # --- under the tools
+
+
+@pytest.mark.parametrize("options", [{}, {"img_size": (48, 24), "in_chans": 1, "num_classes": 5}])
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("build_", [create_model, timm.create_model])
+def test_timms_tools_see_the_models_own_input(package, build_, pretrained, options) -> None:
+    """The size of pictures, channels and the names of the ends are those of the model itself."""
+    model = build_("cct_2_3x2", pretrained=pretrained, **options)
+    size = (model.in_chans, *model.config.height_width)
+    told = timm.data.resolve_model_data_config(model)
+    assert told["input_size"] == size
+    assert getattr(model, "default_cfg", model.pretrained_cfg) is model.pretrained_cfg
+    assert (told["interpolation"], told["crop_pct"]) == ("bilinear", 1.0)
+    if "mean" in model.pretrained_cfg:
+        prepared = model.transforms()
+        assert (told["mean"], told["std"]) == (prepared.mean, prepared.std)
+        picture = Image.new("RGB", (80, 60), (255, 128, 0)).convert("L" if size[0] == 1 else "RGB")
+        theirs = timm.data.create_transform(**told)(picture)
+        torch.testing.assert_close(theirs, prepared(picture), atol=0.02, rtol=0)
+    first, head = (model.pretrained_cfg[name] for name in ("first_conv", "classifier"))
+    assert model.get_submodule(first).in_channels == model.in_chans
+    assert model.get_submodule(head).out_features == model.num_classes
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated", "ignore:The nodes obtained by tracing")
