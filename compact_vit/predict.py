@@ -181,12 +181,15 @@ def pretrained_model(name: str) -> CompactTransformer:
     """
     from .models.compact import CompactTransformer
     from .models.pretrained import build_pretrained, read_folder
-    from .models.shipped import shipped_folder
+    from .models.shipped import nothing_at, weights_at
 
     if os.path.isdir(name) or "/" in name or os.sep in name:
         return CompactTransformer.from_pretrained(name)
-    model, _, tag = name.partition(".")
-    return build_pretrained(read_folder(shipped_folder(model, tag or True)))
+    folder = weights_at(name)
+    if folder is None:
+        wanted = "pretrained must be a folder that export wrote, a model on the hub (USER/NAME)"
+        raise nothing_at(name, wanted)
+    return build_pretrained(read_folder(folder))
 
 
 def _parser() -> Parser:

@@ -101,7 +101,7 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(
-            f"no folder of weights at '{folder}': give one that save_pretrained wrote, "
+            f"no folder of weights at '{folder}': give one that export or save_pretrained wrote, "
             "or USER/NAME of a model on the Hugging Face hub"
         ) from None
     except (ValueError, RecursionError) as error:

@@ -144,7 +144,7 @@ TABLE = [
     ("predict run a.png --csv --json", "not allowed with argument --csv"),
     ("predict run a.png --checkpoint worst", "unknown checkpoint 'worst'"),
     ("predict run a.png --device tpu", "device must be one of this machine's, got 'tpu'"),
-    ("predict --pretrained cct_2_3y2 a.png", "the package has no weights of 'cct_2_3y2', it has"),
+    ("predict --pretrained cct_2_3y2 a.png", "got 'cct_2_3y2', which does not exist: did you mean"),
     ("predict --pretrained empty a.png", "no folder of weights at 'empty'"),
     ("predict --pretrained run a.png", "'run/config.json' does not describe weights"),
     ("export empty --output out", "'empty' is not the folder of a run"),
