@@ -1,6 +1,7 @@
 """``python -m compact_vit.evaluate RUN``: how well a finished run does, class by class.
 
-With ``--dataset`` it is how well weights alone do: those in a folder, or in the package.
+With ``--dataset`` it is how well weights alone do: those in a folder, or in the package. With
+``--pictures`` a run or weights are tested on a folder of class folders.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
+from .evaluated import of_epoch, told
+from .labelled import check_folder_splits, open_pictures, open_weights
 from .train.config import data_name
 
 if TYPE_CHECKING:
@@ -42,9 +45,10 @@ def open_split(
     if dataset is None:
         trained = load_model(run, checkpoint)
     else:
-        trained = _open_weights(run, checkpoint, dataset, data_dir)
-    moved = data_dir or trained.config.data_dir
-    splits = load_splits(dataclasses.replace(trained.config, data_dir=moved))
+        trained = open_weights(run, checkpoint, dataset, data_dir)
+    config = dataclasses.replace(trained.config, data_dir=data_dir or trained.config.data_dir)
+    check_folder_splits(config)
+    splits = load_splits(config)
     pictures: Pictures | None = getattr(splits, split)
     if pictures is None:
         raise UsageError(f"there is no validation split: --split must be test, got {split}")
@@ -61,42 +65,6 @@ def open_split(
             f"got {len(splits.mean)}"
         )
     return trained, pictures
-
-
-def _open_weights(
-    source: str | os.PathLike[str], checkpoint: str | None, dataset: str, data_dir: str | None
-) -> TrainedModel:
-    """The model of weights, as a run on ``dataset`` would have left it."""
-    from .models.config import name_of
-    from .models.pretrained import build_pretrained, read_folder
-    from .models.shipped import nothing_at, weights_at
-    from .train.config import TrainConfig
-    from .train.trained import TrainedModel
-
-    folder = weights_at(source)
-    if folder is None and os.path.isfile(os.path.join(source, "config.json")):
-        raise UsageError(
-            f"dataset is for weights, which '{source}' is not: leave it out where that is a run, "
-            "which knows its own"
-        )
-    if folder is None:
-        raise nothing_at(source, "with dataset, run must be the folder of weights")
-    if checkpoint is not None:
-        raise UsageError("checkpoint is of a run: leave it out with dataset")
-    stored = read_folder(folder)
-    model, training = build_pretrained(stored).eval(), stored.card.get("training")
-    prepared, classes = model.transforms(), model.pretrained_cfg.get("label_names")
-    if classes is None:
-        raise UsageError(f"'{source}' does not name its classes: set label_names in pretrained_cfg")
-    prepared.check_as_runs()
-    config = TrainConfig(
-        dataset=dataset,
-        data_dir=data_dir,
-        model=name_of(model.config),
-        img_size=model.config.height_width,
-    )
-    epoch = training.get("epoch") if isinstance(training, dict) else None
-    return TrainedModel(model, config, classes, prepared.mean, prepared.std, epoch)
 
 
 def evaluate_pictures(
@@ -124,23 +92,37 @@ def evaluate_run(
     split: str = "test",
     data_dir: str | None = None,
     dataset: str | None = None,
+    pictures: str | os.PathLike[str] | None = None,
+    on_bad_picture: str = "refuse",
     device: str = "auto",
 ) -> tuple[TrainedModel, Evaluation]:
     """Evaluate the model in the folder ``run`` on a ``split`` of its data set, unaugmented.
 
     ``checkpoint`` is ``"last"`` or ``"best"``, by default the best one if the run picked one.
     ``data_dir`` stands in where the data set has moved. With a ``dataset`` to be evaluated on,
-    ``run`` is weights: a folder that ``export`` wrote, or the name of some in the package. Raises
-    ``UsageError`` for a folder that is none of these, a split that is not there, or a data set
-    whose classes are not the model's.
+    ``run`` is weights: a folder that ``export`` wrote, or the name of some in the package. In
+    place of both, ``pictures`` is a folder with one of pictures for each class, which may be some
+    of the model's, and ``run`` either; files in it that are no pictures are refused, or with
+    ``on_bad_picture`` ``"skip"`` left out. Raises ``UsageError`` for a folder that is none of
+    these, a split that is not there, or a data set whose classes are not the model's.
     """
     from .train.machine import pick_device
 
     pick_device(device)  # a wrong name is said before the pictures are read
-    trained, pictures = open_split(
-        run, checkpoint=checkpoint, split=split, data_dir=data_dir, dataset=dataset
+    if pictures is None:
+        if on_bad_picture != "refuse":
+            raise UsageError("on_bad_picture is for pictures: leave it out, a run knows its own")
+        trained, tested = open_split(
+            run, checkpoint=checkpoint, split=split, data_dir=data_dir, dataset=dataset
+        )
+        return trained, evaluate_pictures(trained, tested, device)
+    others = {"dataset": dataset, "data_dir": data_dir, "split": None if split == "test" else split}
+    if given := [name for name, value in others.items() if value is not None]:
+        raise UsageError(f"pictures are tested all together: leave out {', '.join(given)}")
+    trained, tested = open_pictures(
+        run, pictures, checkpoint=checkpoint, on_bad_picture=on_bad_picture
     )
-    return trained, evaluate_pictures(trained, pictures, device)
+    return trained, evaluate_pictures(trained, tested, device)
 
 
 def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
@@ -172,7 +154,7 @@ def describe(trained: TrainedModel, split: str) -> str:
     """What a picture of a run's results is titled."""
     data = data_name(trained.config)
     part = tested_on(trained, split)
-    return f"{trained.config.model} on {data}, {part}{_of_epoch(trained.epoch)}"
+    return f"{trained.config.model} on {data}, {part}{of_epoch(trained.epoch)}"
 
 
 def tested_on(trained: TrainedModel, split: str) -> str:
@@ -180,18 +162,25 @@ def tested_on(trained: TrainedModel, split: str) -> str:
     return "train" if trained.config.overfit else split
 
 
-def _of_epoch(epoch: int | None) -> str:
-    return "" if epoch is None else f", epoch {epoch}"
-
-
 def _parser() -> Parser:
     parser = Parser(
         "evaluate",
         description="Accuracy and calibration of a finished run, overall and per class.",
         epilog="With --dataset, RUN is weights: a folder that export wrote, or the name of some in "
-        "the package, as cct_2_3x2.",
+        "the package, as cct_2_3x2. With --pictures it may be either.",
     )
     add_run_flags(parser)
+    parser.add_argument(
+        "--pictures",
+        metavar="FOLDER",
+        help="test on all pictures in its class folders, in place of a split of a data set",
+    )
+    parser.add_argument(
+        "--on-bad-picture",
+        metavar="WHAT",
+        default="refuse",
+        help="refuse or skip files of --pictures that are none (default: refuse)",
+    )
     parser.add_argument(
         "--dataset", metavar="NAME", help="what to evaluate weights on, which know no data set"
     )
@@ -227,11 +216,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .plots import check_picture, plot_confusion, plot_reliability, save_figure
 
     folder = Path(args.run if os.path.isdir(args.run) else "")  # weights may be a name
-    confusion = Path(args.output or folder / f"confusion-{args.split}.png")
+    part = args.split if args.pictures is None else "pictures"
+    confusion = Path(args.output or folder / f"confusion-{part}.png")
     reliability = (
         confusion.with_stem(f"{confusion.stem}-reliability")
         if args.output
-        else confusion.with_name(f"reliability-{args.split}.png")
+        else confusion.with_name(f"reliability-{part}.png")
     )
     check_picture(confusion)
     trained, evaluation = evaluate_run(
@@ -240,13 +230,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         split=args.split,
         data_dir=args.data_dir,
         dataset=args.dataset,
+        pictures=args.pictures,
+        on_bad_picture=args.on_bad_picture,
         device=args.device,
     )
     from .train.calibration import calibrate
 
     report = class_report(evaluation, trained.classes)
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
+    dataset, split = trained.config.dataset, tested_on(trained, args.split)
     title = describe(trained, args.split)
+    if args.pictures is not None:
+        dataset = os.path.basename(os.path.realpath(args.pictures))
+        title = f"{trained.config.model} on {dataset}{of_epoch(trained.epoch)}"
     save_figure(plot_confusion(report["confusion"], trained.classes, title), confusion)
     save_figure(
         plot_reliability(
@@ -256,8 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     whole = {
         "model": trained.config.model,
-        "dataset": trained.config.dataset,
-        "split": tested_on(trained, args.split),
+        "dataset": dataset,
+        "split": split if args.pictures is None else None,
         "epoch": trained.epoch,
         "n": evaluation.n,
         **evaluation.figures(),
@@ -267,32 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "reliability": dataclasses.asdict(calibration),
         **report,
     }
-    print(json.dumps(whole, indent=2) if args.json else _told(whole))
+    print(json.dumps(whole, indent=2) if args.json else told(whole))
     return 0
-
-
-def _told(report: dict[str, Any]) -> str:
-    top5 = f", top-5 {report['top5']:.2f}%" if len(report["classes"]) > 5 else ""
-    bins = len(report["reliability"]["counts"])
-    width = max(len("class"), *(len(row["class"]) for row in report["classes"]))
-    lines = [
-        f"{report['model']} on {report['dataset']} ({report['split']}, {report['n']:,} pictures)"
-        f"{_of_epoch(report['epoch'])}",
-        f"top-1 {report['accuracy']:.2f}%{top5}, loss {report['loss']:.4f} nats",
-        f"expected calibration error {report['ece']:.2f}% in {bins} bins of confidence",
-        "",
-        f"{'class':<{width}}  precision   recall       F1  pictures",
-    ]
-    lines += [
-        f"{row['class']:<{width}}  {row['precision']:8.2f}%  {row['recall']:6.2f}%  "
-        f"{row['f1']:6.2f}%  {row['pictures']:8,}"
-        for row in report["classes"]
-    ]
-    pictures = [
-        f"confusion matrix: {report['confusion_picture']}",
-        f"reliability diagram: {report['reliability_picture']}",
-    ]
-    return "\n".join([*lines, "", *pictures])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
+from .labelled import gray
 from .tables import comma_separated
 
 if TYPE_CHECKING:
@@ -168,8 +169,7 @@ def _read(path: str | os.PathLike[str], config: ModelConfig | BaselineConfig) ->
     image = torch.from_numpy(read_picture(os.fspath(path), height, width).copy())  # [H,W,3]
     image = image.permute(2, 0, 1).unsqueeze(0)
     if config.in_chans == 1:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # luma of ITU-R BT.601
-        image = (image * weights).sum(dim=1, keepdim=True).round().to(torch.uint8)
+        image = gray(image)
     return image
 
 

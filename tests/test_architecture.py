@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "scoring": BASICS,
     "tables": BASICS,
     "published": BASICS,
+    "evaluated": BASICS,
     "ranking": BASICS | {"models", "scoring", "published"},
     "timing": BASICS,
     "timm": BASICS | {"layers", "models", "data"},
@@ -44,7 +45,8 @@ ARROWS: dict[str, set[str]] = {
 }
 # the commands on a checkpoint, and what calls train() as a whole
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
-ARROWS |= dict.fromkeys(("evaluate", "predict", "bench", "export"), ABOVE)
+ARROWS |= dict.fromkeys(("labelled", "bench"), ABOVE)
+ARROWS |= dict.fromkeys(("evaluate", "predict"), ABOVE | {"labelled"})
 ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
 ARROWS |= {"export": ABOVE | {"evaluate", "score"}}
 ARROWS |= {"experiment": ABOVE | {"evaluate"}}
@@ -62,8 +64,10 @@ TORCH_FREE = [
     "cli.py",
     "errors.py",
     "files.py",
+    "labelled.py",
     "photographs.py",
     "evaluate.py",
+    "evaluated.py",
     "experiment/__init__.py",
     "experiment/__main__.py",
     "experiment/child.py",

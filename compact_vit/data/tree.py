@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UsageError, nearest
@@ -90,19 +90,21 @@ def classes_of(train: Path) -> tuple[str, ...]:
     return names
 
 
-def pictures_of(part: Path, classes: tuple[str, ...]) -> tuple[list[PictureFile], list[int]]:
-    """The files of one part, class by class, and their labels."""
-    label_of = {name: label for label, name in enumerate(classes)}
+def pictures_of(
+    part: Path, classes: Sequence[str], known_to: str = "train/"
+) -> tuple[list[PictureFile], list[int]]:
+    """The files of one part, class by class, and their labels by the ``classes`` that are known."""
+    label_of = {printable(name): label for label, name in enumerate(classes)}
     above = [_place(os.stat(folder)) for folder in (part, *part.resolve().parents)]
     files: list[PictureFile] = []
     labels: list[int] = []
     for name in _subfolders(part):
-        if name not in label_of:
+        if printable(name) not in label_of:
             near = nearest(name, classes)
             hint = f"did you mean {near!r}?" if near else f"they are {listed(classes)}"
             if near and unicodedata.normalize("NFC", near) == unicodedata.normalize("NFC", name):
                 hint = "its accents are in another Unicode form there: give both one name"
-            raise UsageError(f"{shown(part / name)}: {name!r} is not a class of train/: {hint}")
+            raise UsageError(f"{shown(part / name)}: {name!r} is not a class of {known_to}: {hint}")
         inside = sorted(_walk(str(part / name), name, above))
         if not inside:
             raise UsageError(
@@ -110,7 +112,7 @@ def pictures_of(part: Path, classes: tuple[str, ...]) -> tuple[list[PictureFile]
                 f" ({', '.join(FORMATS).lower().replace('jpeg', 'jpg')}), found none"
             )
         files += inside
-        labels += [label_of[name]] * len(inside)
+        labels += [label_of[printable(name)]] * len(inside)
     if not files:
         raise UsageError(f"{shown(part)}: wanted a folder of pictures for each class, found none")
     return files, labels

@@ -1,0 +1,188 @@
+"""What a trained model is tested on that its run did not know: a folder of class folders.
+
+Letters: N pictures, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .data.packing import PictureFile
+    from .data.pictures import Pictures
+    from .train.config import TrainConfig
+    from .train.trained import TrainedModel
+
+_log = logging.getLogger(__name__)
+
+
+def open_pictures(
+    run: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    checkpoint: str | None = None,
+    on_bad_picture: str = "refuse",
+) -> tuple[TrainedModel, Pictures]:
+    """The model of a run or of weights, and all pictures in the class folders of ``folder``.
+
+    They are read as the model takes them, ``uint8 [N,C,H,W]``, with the labels that their classes
+    have in the model; a warning names its classes without any. Raises ``UsageError`` for a class
+    that the model does not know, and for a file that is no readable picture; with
+    ``on_bad_picture`` ``"skip"`` those are left out, and a warning names them.
+    """
+    from .data.catalog import ON_BAD_PICTURE
+    from .data.pictures import Pictures
+    from .data.tree import listed, shown
+
+    if on_bad_picture not in ON_BAD_PICTURE:
+        raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
+    root = Path(folder).expanduser()
+    trained = _open_model(run, checkpoint, root)
+    config = trained.model.config
+    if config.in_chans not in (1, 3):
+        raise UsageError(
+            f"the model must see gray or coloured pictures, it sees {config.in_chans} channels"
+        )
+    files, labels = _labelled(root, trained.classes)
+    images, kept = _decoded(root, files, config.height_width, on_bad_picture == "skip")
+    labels = [labels[row] for row in kept]
+    absent = [name for label, name in enumerate(trained.classes) if label not in set(labels)]
+    if absent:
+        told = f"{len(absent):,} of the model's {len(trained.classes):,} classes"
+        _log.warning("warning: %s has no pictures of %s: %s", shown(root), told, listed(absent))
+    import torch
+
+    return trained, Pictures(gray(images) if config.in_chans == 1 else images, torch.tensor(labels))
+
+
+def gray(images: Tensor) -> Tensor:
+    """The luma of ITU-R BT.601: ``uint8 [N,3,H,W] -> [N,1,H,W]``."""
+    import torch
+
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    out = images.new_empty((len(images), 1, *images.shape[2:]))
+    for source, target in zip(images.split(1024), out.split(1024), strict=True):
+        target.copy_((source * weights).sum(dim=1, keepdim=True).round())
+    return out
+
+
+def _open_model(
+    source: str | os.PathLike[str], checkpoint: str | None, folder: Path
+) -> TrainedModel:
+    """The model of a run or of weights, the latter as a run on ``folder`` would have left it."""
+    from .models.shipped import nothing_at, weights_at
+    from .train.trained import load_model
+
+    if weights_at(source) is not None:
+        return open_weights(source, checkpoint, "folder", str(folder))
+    if not Path(source).expanduser().is_dir():
+        raise nothing_at(source, "run must be the folder of a run or of weights")
+    return load_model(source, checkpoint)
+
+
+def open_weights(
+    source: str | os.PathLike[str], checkpoint: str | None, dataset: str, data_dir: str | None
+) -> TrainedModel:
+    """The model of weights, as a run on ``dataset`` would have left it."""
+    from .models.config import name_of
+    from .models.pretrained import build_pretrained, read_folder
+    from .models.shipped import nothing_at, weights_at
+    from .train.config import TrainConfig
+    from .train.trained import TrainedModel
+
+    folder = weights_at(source)
+    if folder is None and os.path.isfile(os.path.join(source, "config.json")):
+        raise UsageError(
+            f"dataset is for weights, which '{source}' is not: leave it out where that is a run, "
+            "which knows its own"
+        )
+    if folder is None:
+        raise nothing_at(source, "with dataset, run must be the folder of weights")
+    if checkpoint is not None:
+        raise UsageError("checkpoint is of a run: leave it out with weights")
+    stored = read_folder(folder)
+    model, training = build_pretrained(stored).eval(), stored.card.get("training")
+    prepared, classes = model.transforms(), model.pretrained_cfg.get("label_names")
+    if classes is None:
+        raise UsageError(f"'{source}' does not name its classes: set label_names in pretrained_cfg")
+    prepared.check_as_runs()
+    config = TrainConfig(
+        dataset=dataset,
+        data_dir=data_dir,
+        model=name_of(model.config),
+        img_size=model.config.height_width,
+    )
+    epoch = training.get("epoch") if isinstance(training, dict) else None
+    return TrainedModel(model, config, classes, prepared.mean, prepared.std, epoch)
+
+
+def check_folder_splits(config: TrainConfig) -> None:
+    """Refuse a folder without the splits that a trained model is tested on.
+
+    What loading it says is for who trains, who may take a part of the training pictures to test.
+    """
+    from .data.tree import shown
+
+    if config.dataset != "folder" or config.data_dir is None:
+        return
+    root = Path(config.data_dir).expanduser()
+    there = [part for part in ("test", "val") if (root / part).is_dir()]
+    if config.test_fraction and there:
+        problem = f"the run tested on {config.test_fraction} of a folder without splits, but it has"
+        raise UsageError(
+            f"data folder {shown(root)}: {problem} a {there[0]}/: give that, by evaluate "
+            f"--pictures {shown(root / there[0])}"
+        )
+    whole = there and (root / "train").is_dir()
+    if root.is_dir() and not whole and not config.test_fraction:
+        place = root / there[0] if there else root
+        raise UsageError(
+            f"data folder {shown(root)}: wanted train/<class>/ and test/<class>/ or val/<class>/ "
+            f"in it: to test on class folders alone, evaluate --pictures {shown(place)}"
+        )
+
+
+# --- the files
+
+
+def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[PictureFile], list[int]]:
+    """Every file in the class folders of ``root``, and the label of each."""
+    from .data.tree import pictures_of, shown
+
+    if not root.is_dir():
+        got = "a file" if root.exists() else "which does not exist"
+        raise UsageError(f"pictures must be a folder of class folders, got {shown(root)}, {got}")
+    for part in ("test", "val", "train"):
+        if part not in classes and (root / part).is_dir():
+            raise UsageError(
+                f"pictures must be a folder of class folders, got {shown(root)}: give "
+                f"{shown(root / part)} if they are in it"
+            )
+    return pictures_of(root, classes, "the model")
+
+
+def _decoded(
+    root: Path, files: Sequence[PictureFile], size: tuple[int, int], skip: bool
+) -> tuple[Tensor, list[int]]:
+    """The pictures ``uint8 [N,3,H,W]``, and which of the files they are: the bad ones left out."""
+    from .data.decoding import BadPicturesError
+    from .data.packing import pack
+
+    try:
+        packed = pack(files, size, root.name, os.path.realpath(root), skip=skip)
+    except BadPicturesError as error:
+        then = "repair or remove what is bad"
+        then += "" if skip else ", or leave it out with --on-bad-picture skip"
+        raise BadPicturesError(error.found, error.total, then) from None
+    if packed.bad:
+        bad = [(files[row].path, reason) for row, reason in packed.bad.items()]
+        _log.warning("warning: %s", BadPicturesError(bad, len(files), "left out"))
+    return packed.images, [row for row in range(len(files)) if row not in packed.bad]
