@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..plots.curves import compare_curves, held_out
+from ..plots.curves import History, compare_curves, held_out, named
 from ..train.config import data_name
 from .fields import DOTTED
 from .plan import Experiment, Planned
@@ -32,7 +32,9 @@ def draw(
     """
     data = " and ".join(sorted({data_name(run.config) for run in runs}))
     title = f"{experiment.path.stem}: {len(runs)} of {len(rows)} runs on {data}"
-    histories = {run.name: read_history(folder / run.name) for run in runs}
+    histories = {
+        run.name: named(read_history(folder / run.name), run.config.overfit) for run in runs
+    }
     if len(runs) <= MOST_CURVES:
         return compare_curves(histories, title, experiment.axes)
     averaged = _averaged(runs, histories)
@@ -48,9 +50,7 @@ def _lowest_loss(history: Sequence[Mapping[str, Any]]) -> float:
     return min(row[f"{held_out(history)}_loss"] for row in history)
 
 
-def _averaged(
-    runs: Sequence[Planned], histories: Mapping[str, list[dict[str, Any]]]
-) -> dict[str, list[dict[str, Any]]]:
+def _averaged(runs: Sequence[Planned], histories: Mapping[str, History]) -> dict[str, History]:
     """The mean curves of runs alike but for their seed, by what sets them apart.
 
     As long as the shortest of them.
@@ -59,7 +59,7 @@ def _averaged(
         field for field in varying([run.varied for run in runs], list(runs[0].varied))
         if field != "seed"
     ]  # fmt: skip
-    groups: dict[str, list[list[dict[str, Any]]]] = {}
+    groups: dict[str, list[History]] = {}
     for run in runs:
         name = ", ".join(
             brief(run.varied[field])

@@ -82,13 +82,15 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
     ``accuracy`` is the last epoch's, ``picked`` that of the epoch which did best on the validation
     split if there was one, both on ``split``. What was best over the epochs is of ``watched``, the
-    split evaluated every epoch: a ceiling and no result where that is the test set.
+    split evaluated every epoch: a ceiling and no result where that is the test set. Of a run that
+    learns by heart both are the pictures it trains on, though its lines call them test.
     """
     history = read_history(run)
     if not history or not {"final", "best", "score"} <= summary.keys():
         raise UsageError(f"'{run}' is damaged: delete its folder, and it is run again")
-    watched = "val" if "val_loss" in history[0] else "test"
     final, best = summary["final"], summary["best"]
+    key = "val" if "val_loss" in history[0] else "test"
+    watched = "train" if final["split"] == "train" else key
     return {
         "parameters": summary["parameters"],
         "split": final["split"],
@@ -98,9 +100,9 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
         "picked": best.get("accuracy") if best["picked_on"] else None,
         "picked_epoch": best["epoch"] if best["picked_on"] else None,
         "watched": watched,
-        "lowest_loss": min(row[f"{watched}_loss"] for row in history),
+        "lowest_loss": min(row[f"{key}_loss"] for row in history),
         "highest_accuracy": max(
-            (row[f"{watched}_accuracy"] for row in history if f"{watched}_accuracy" in row),
+            (row[f"{key}_accuracy"] for row in history if f"{key}_accuracy" in row),
             default=None,
         ),
         "score": summary["score"]["value"] if summary["score"] else None,

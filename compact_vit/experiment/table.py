@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..scoring import mean_and_spread
@@ -36,18 +36,35 @@ def field_columns(fields: Sequence[str]) -> list[Column]:
 
 def run_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
     """The columns of a row a run."""
-    split, watched = _said(rows, "split", "test"), _said(rows, "watched", "held-out")
     return [
         Column("name", "run", text=True),
         *field_columns(varying(rows, fields)),
+        *_split_columns(rows),
         Column("parameters", "parameters", "{:,}".format),
-        Column("accuracy", f"{split} accuracy %,\nlast epoch", _percent),
-        Column("picked", f"{split} accuracy %,\nepoch picked on val", _percent),
-        Column("lowest_loss", f"lowest\n{watched} loss", _loss),
-        Column("highest_accuracy", f"highest\n{watched} accuracy %", _percent),
+        *(Column(*figure) for figure in _figures(rows)),
         Column("score", "score", "{:,.2f}".format),
         Column("seconds", "seconds", _seconds),
         Column("error", "not finished", text=True),
+    ]
+
+
+def _split_columns(rows: Rows) -> list[Column]:
+    """What the figures are of, where that is not the same in all ``rows``."""
+    columns = [
+        Column("split", "accuracy\nis of", text=True),
+        Column("watched", "lowest and\nhighest are of", text=True),
+    ]
+    return [column for column in columns if _said(rows, column.key) is None]
+
+
+def _figures(rows: Rows) -> list[tuple[str, str, Callable[[float], str]]]:
+    """The key, the title and the form of each figure, which says its split if all have the same."""
+    split, watched = (f"{_said(rows, key) or ''} ".lstrip() for key in ("split", "watched"))
+    return [
+        ("accuracy", f"{split}accuracy %,\nlast epoch", _percent),
+        ("picked", f"{split}accuracy %,\nepoch picked on val", _percent),
+        ("lowest_loss", f"lowest\n{watched}loss", _loss),
+        ("highest_accuracy", f"highest\n{watched}accuracy %", _percent),
     ]
 
 
@@ -75,7 +92,8 @@ def _mean(group: Rows, others: Sequence[str]) -> dict[str, Any]:
     done = [row for row in group if row["state"] == "finished"]
     mean: dict[str, Any] = {field: group[0][field] for field in others}
     mean |= {"n": len(done), "missing": len(group) - len(done)}
-    mean["parameters"] = done[0]["parameters"] if done else None
+    for key in ("split", "watched", "parameters"):  # alike in all of them, which share the rest
+        mean[key] = done[0][key] if done else None
     for key in _AVERAGED:
         values = [row[key] for row in done if row[key] is not None]
         spread = mean_and_spread(values) if values else None
@@ -86,21 +104,15 @@ def _mean(group: Rows, others: Sequence[str]) -> dict[str, Any]:
 
 def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
     """The columns of ``means``; ``rows`` are those of the runs."""
-    split, watched = _said(rows, "split", "test"), _said(rows, "watched", "held-out")
-    figures = (
-        ("accuracy", f"{split} accuracy %,\nlast epoch", _percent),
-        ("picked", f"{split} accuracy %,\nepoch picked on val", _percent),
-        ("lowest_loss", f"lowest\n{watched} loss", _loss),
-        ("highest_accuracy", f"highest\n{watched} accuracy %", _percent),
-    )
     return [
         *field_columns([field for field in varying(rows, fields) if field != "seed"]),
+        *_split_columns(rows),
         Column("parameters", "parameters", "{:,}".format),
         Column("n", "seeds"),
         *([Column("missing", "missing")] if any(row["error"] for row in rows) else []),
         *(
             column
-            for key, title, show in figures
+            for key, title, show in _figures(rows)
             for column in (Column(key, title, show), Column(f"{key}_deviation", "±", show))
         ),
         Column("seconds", "seconds", _seconds),
@@ -109,11 +121,10 @@ def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
 
 def notes(rows: Rows) -> list[str]:
     """What the tables cannot be read without."""
-    watched = _said(rows, "watched", "held-out")
     told = []
     if any(row["score"] is not None for row in rows):
         told.append("score: by the last epoch, its parameters counted without positions")
-    if watched == "test":
+    if any(row["watched"] == "test" for row in rows):
         told.append(
             "highest test accuracy: over the epochs, which nobody could have picked without the "
             "test set: a ceiling, no result"
@@ -123,7 +134,7 @@ def notes(rows: Rows) -> list[str]:
     return told
 
 
-def _said(rows: Rows, key: str, otherwise: str) -> str:
-    """What ``key`` is in all rows that have it, or ``otherwise``."""
+def _said(rows: Rows, key: str) -> str | None:
+    """What ``key`` is in all rows that have it, empty where none has; None where they differ."""
     values = {row[key] for row in rows} - {None}
-    return values.pop() if len(values) == 1 else otherwise
+    return "".join(values) if len(values) < 2 else None

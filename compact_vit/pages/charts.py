@@ -112,8 +112,8 @@ def curve_charts(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
     for quantity, unit in (("loss", "nats"), ("accuracy", "%")):
         found = {
             split: [(r["epoch"], r[key]) for r in history if math.isfinite(r.get(key, math.nan))]
-            for split in ("train", "val", "test")
-            if (key := f"{split}_{quantity}") in history[0]
+            for key in history[0]
+            if (split := key.removesuffix(f"_{quantity}")) != key
         }
         values = [value for points in found.values() for _, value in points] or [0.0, 1.0]
         ticks = round_numbers(min(values), max(values))
@@ -127,10 +127,11 @@ def curve_charts(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
         )
         for split, points in found.items():
             places = [(x(epoch), y(value)) for epoch, value in points]
-            chart.lines.append(Line(_joined(places), split, split))
+            kind = split if split in ("train", "val") else "test"
+            chart.lines.append(Line(_joined(places), kind, split))
             if len(points) <= _MARKED:
                 chart.dots += [
-                    Dot(*place, split, f"{split} {quantity} at epoch {epoch}: {value:.4g}")
+                    Dot(*place, kind, f"{split} {quantity} at epoch {epoch}: {value:.4g}")
                     for place, (epoch, value) in zip(places, points, strict=True)
                 ]
         charts.append(chart)

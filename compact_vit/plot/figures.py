@@ -29,6 +29,7 @@ from ..plots import (
     plot_samples,
     plot_schedule,
 )
+from ..plots.curves import named
 from ..predict import read_for_model
 from ..train.config import TrainConfig, data_name
 from ..train.inputs import build_train_batch, load_splits
@@ -73,7 +74,7 @@ def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
         title = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"
     else:
         title = f"{len(read)} runs on {data[0]}"
-    histories = [history for _, history in read]
+    histories = [named(history, config.overfit) for config, history in read]
     return compare_curves(dict(zip(names, histories, strict=True)), title, axes)
 
 

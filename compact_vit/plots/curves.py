@@ -36,7 +36,9 @@ _QUANTITIES: tuple[Quantity, ...] = (
     ("loss", "loss (nats)", min),
     ("accuracy", "accuracy (%)", max),
 )
-_COLOURS = {"train": BLUE, "val": GREEN, "test": ORANGE}
+#: What a run that learns by heart is evaluated on, which its lines call test.
+BY_HEART = "evaluated train"
+_COLOURS = {"train": BLUE, "val": GREEN, "test": ORANGE, BY_HEART: ORANGE}
 _DASHES = ("-", "--", ":")
 _MARKED_EPOCHS = 40
 #: Share of the axes' height that a number at its right edge takes.
@@ -48,8 +50,8 @@ def plot_curves(history: History, title: str = "", axes: str = "linear") -> Figu
 
     Of a pretraining, which has no accuracy, it is the squared error alone.
 
-    A thin line marks the best epoch of the split held out, with its number. ``axes`` is
-    ``"linear"`` or ``"log-log"``.
+    A thin line marks, with its number, the best epoch on validation, which may pick, else the last
+    epoch, which is the result. ``axes`` is ``"linear"`` or ``"log-log"``.
     """
     held = held_out(history)
     quantities = _quantities([history])
@@ -58,8 +60,8 @@ def plot_curves(history: History, title: str = "", axes: str = "linear") -> Figu
         for split, colour in _COLOURS.items():
             if f"{split}_{quantity}" in history[0]:
                 _draw(panel, history, f"{split}_{quantity}", color=colour, label=split)
-        record = best(row[f"{held}_{quantity}"] for row in history)
-        _finish(panel, axes, history[-1]["epoch"], [(record, _COLOURS[held])])
+        marked = _marked(history, held, quantity, best)
+        _finish(panel, axes, history[-1]["epoch"], [(marked, _COLOURS[held])])
         panel.legend(frameon=False, fontsize=TICK)
     return figure
 
@@ -69,8 +71,8 @@ def compare_curves(
 ) -> Figure:
     """The held-out loss (nats) and accuracy (percent) of several runs, by name, in one picture.
 
-    Validation where a run held out a split, else test; the legend says so where runs differ. Each
-    run's best is a thin line with its number.
+    Validation where a run held out a split, else test; the legend says so where runs differ. A thin
+    line with its number is each run's as in ``plot_curves``.
     """
     most = len(PALETTE) * len(_DASHES)
     if len(histories) > most:
@@ -90,7 +92,7 @@ def compare_curves(
             key = f"{held[name]}_{quantity}"
             said = f"{name} ({held[name]})" if mixed else name
             _draw(panel, history, key, color=colour, label=said, linestyle=dashes)
-            marks.append((best(row[key] for row in history), colour))
+            marks.append((_marked(history, held[name], quantity, best), colour))
         if not mixed:
             panel.set_ylabel(f"{next(iter(held.values()))} {label}")
         _finish(panel, axes, max(h[-1]["epoch"] for h in histories.values()), marks)
@@ -108,10 +110,28 @@ def compare_curves(
 
 
 def held_out(history: History) -> str:
-    """The split that ``history`` was evaluated on every epoch: ``"val"`` or ``"test"``."""
+    """The split that ``history`` was evaluated on every epoch: val, test, or ``BY_HEART``."""
     if not history:
         raise UsageError("curves need at least one epoch, got none")
-    return "val" if "val_loss" in history[0] else "test"
+    return next(s for s in ("val", BY_HEART, "test") if f"{s}_loss" in history[0] or s == "test")
+
+
+def named(history: History, overfit: int) -> History:
+    """``history`` by the true names of its splits: with ``overfit`` test is what it trains on."""
+    if not overfit:
+        return history
+    return [
+        {key.replace("test_", f"{BY_HEART}_", 1): value for key, value in row.items()}
+        for row in history
+    ]
+
+
+def _marked(
+    history: History, held: str, quantity: str, best: Callable[[Iterable[float]], float]
+) -> float:
+    """The value that stands for a run: the best on val; else the last, as nobody may pick there."""
+    values = [row[f"{held}_{quantity}"] for row in history]
+    return best(values) if held == "val" else values[-1]
 
 
 def _quantities(histories: Sequence[History]) -> Sequence[Quantity]:
@@ -141,11 +161,11 @@ def _draw(axes: Axes, history: History, key: str, **look: Any) -> None:
     axes.plot(epochs, [row[key] for row in history], marker=marker, linewidth=1.4, **look)
 
 
-def _finish(axes: Axes, scale: str, last: int, bests: Sequence[tuple[float, str]]) -> None:
-    """Scales and ticks up to epoch ``last``, and each best value as a thin line in its colour."""
+def _finish(axes: Axes, scale: str, last: int, marks: Sequence[tuple[float, str]]) -> None:
+    """Scales and ticks up to epoch ``last``, and each value marked as a thin line in its colour."""
     from matplotlib.ticker import MaxNLocator
 
-    for value, colour in bests:
+    for value, colour in marks:
         axes.axhline(value, color=colour, linewidth=0.6, alpha=0.7, zorder=1.5)
     if scale == "linear":
         axes.set_xlim(0.5, last + 0.5)
@@ -156,13 +176,13 @@ def _finish(axes: Axes, scale: str, last: int, bests: Sequence[tuple[float, str]
         axes.set_xlim(0.9, max(2, last) * 1.1)
         log_ticks(axes.xaxis, 1, max(2, last), integer=True)
         log_ticks(axes.yaxis, *axes.get_ylim())
-        bests = [best for best in bests if best[0] > 0]
+        marks = [mark for mark in marks if mark[0] > 0]
     low, high = (float(y) for y in axes.yaxis.get_transform().transform(axes.get_ylim()))
     heights = [
         (float(axes.yaxis.get_transform().transform(value)) - low) / (high - low)
-        for value, _ in bests
+        for value, _ in marks
     ]
-    for (value, colour), place in zip(bests, spread(heights, _NUMBER_HEIGHT), strict=True):
+    for (value, colour), place in zip(marks, spread(heights, _NUMBER_HEIGHT), strict=True):
         axes.annotate(
             f"{value:.2f}" if value >= 1 else f"{value:.3g}",
             (1.0, place),

@@ -17,6 +17,7 @@ from ..data.pictures import DataSplits, Pictures
 from ..models.compact import CompactTransformer
 from ..pages import Sample, page_of_run, picture_uri, weights_uri
 from ..plots import attention_maps
+from ..plots.curves import named
 from ..published import published_datasets, published_results
 from ..ranking import Row, from_published, from_summary, ranked
 from ..report.costs import costs_by_kind
@@ -97,7 +98,7 @@ def page_of(
         title=run_title(config),
         config=config.to_dict(),
         summary=summary,
-        history=history,
+        history=named(history, config.overfit),
         classes=classes,
         confusion=_confusion(evaluation.labels, said, len(classes)),
         reliability=(calibration.counts, calibration.confidences, calibration.accuracies),

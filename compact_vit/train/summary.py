@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..data.augment import Normalize
 from ..data.pictures import DataSplits, Pictures
 from ..plots import plot_curves, plot_samples, save_figure
+from ..plots.curves import named
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
 from .config import TrainConfig, data_name
@@ -137,4 +138,4 @@ def draw_curves(history: list[dict[str, Any]], config: TrainConfig, axes: str = 
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
     if config.teacher is not None:
         title += "; the training loss is also of a teacher's answers"
-    return plot_curves(history, title, axes)
+    return plot_curves(named(history, config.overfit), title, axes)

@@ -37,7 +37,8 @@ def row(config: dict, epoch: int) -> dict:
 
 def summary(config: dict) -> dict:
     last = config["epochs"]
-    final = {"split": config["report_on"], "n": 360, "epoch": last}
+    split = "train" if config["overfit"] else config["report_on"]
+    final = {"split": split, "n": 360, "epoch": last}
     final["accuracy"] = accuracy(config, last)
     best = {**final, "picked_on": None}
     if config["val_fraction"]:

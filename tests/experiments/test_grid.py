@@ -83,6 +83,44 @@ def test_a_validation_split_picks_the_epoch(grid) -> None:
     assert "no result" not in text
 
 
+def header(text: str) -> list[str]:
+    """The titles of the first table in Markdown."""
+    return text.partition("\n")[0].strip("| ").split(" | ")
+
+
+def test_a_split_that_is_not_the_same_everywhere_is_said_row_by_row(grid) -> None:
+    train = {"dataset": "digits", "model": "mlp", "epochs": 3}
+    rows = grid(train=train, grid={"overfit": [0, 20], "seed": [0, 1]}).rows
+    assert [(row["split"], row["watched"]) for row in rows] == [("test", "test")] * 2 + [
+        ("train", "train")
+    ] * 2
+    text = Path("out/table.md").read_text()
+    assert header(text)[1:9] == [
+        "overfit", "seed", "accuracy is of", "lowest and highest are of", "parameters",
+        "accuracy %, last epoch", "lowest loss", "highest accuracy %",
+    ]  # fmt: skip
+    assert "| 20 | 0 | train | train | 1,000 |" in text
+    assert "| 20 | train | train | 1,000 | 2 |" in text  # of the means
+    assert "no result" in text  # two rows' highest is of the test set
+
+
+def test_what_is_learnt_by_heart_is_not_called_test(grid, monkeypatch) -> None:
+    from compact_vit.experiment import drawn
+
+    drawings = []
+    real = drawn.compare_curves
+    monkeypatch.setattr(
+        drawn, "compare_curves", lambda *given: drawings.append(real(*given)) or drawings[0]
+    )
+    train = {"dataset": "digits", "model": "mlp", "epochs": 3, "overfit": 20}
+    grid(train=train, grid={"lr": [0.01, 0.02]})
+    text = Path("out/table.md").read_text()
+    assert "test" not in text
+    assert {"train accuracy %, last epoch", "highest train accuracy %"} < set(header(text))
+    labels = [axes.get_ylabel() for axes in drawings[0].axes]
+    assert labels == ["evaluated train loss (nats)", "evaluated train accuracy (%)"]
+
+
 def test_what_is_finished_is_skipped_and_values_may_be_added(grid, starts) -> None:
     grid()
     assert len(starts()) == 6

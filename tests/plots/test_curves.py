@@ -10,9 +10,9 @@ import pytest
 
 from compact_vit.errors import UsageError
 from compact_vit.plots import compare_curves, plot_curves
-from compact_vit.plots.curves import spread
+from compact_vit.plots.curves import named, spread
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.summary import write_curves
+from compact_vit.train.summary import draw_curves, write_curves
 
 HISTORY = [
     {
@@ -30,17 +30,17 @@ ON_VAL = [{k.replace("test", "val"): v for k, v in row.items()} for row in HISTO
 
 
 def lines(axes):
-    """The curves by name, without the lines of the best values."""
+    """The curves by name, without the lines of the values marked."""
     return {
         line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")
     }
 
 
-def bests(axes):
+def marks(axes):
     """The heights of the horizontal lines, by colour."""
-    marks = [line for line in axes.get_lines() if line.get_label().startswith("_")]
-    assert all(list(line.get_xdata()) == [0, 1] for line in marks)  # from edge to edge
-    return {line.get_color(): line.get_ydata()[0] for line in marks}
+    found = [line for line in axes.get_lines() if line.get_label().startswith("_")]
+    assert all(list(line.get_xdata()) == [0, 1] for line in found)  # from edge to edge
+    return {line.get_color(): line.get_ydata()[0] for line in found}
 
 
 def test_one_run() -> None:
@@ -59,17 +59,29 @@ def test_one_run() -> None:
     colours = [line.get_color() for line in lines(loss).values()]
     assert colours == [line.get_color() for line in lines(accuracy).values()]
     assert len(set(colours)) == 2
-    # the best of the split held out: lowest loss, highest accuracy
-    assert bests(loss) == {colours[1]: 1.0}
-    assert bests(accuracy) == {colours[1]: 37.125}
+    # the last epoch of the split held out: of the test set the best is nobody's result
+    assert marks(loss) == {colours[1]: 1.0}
+    assert marks(accuracy) == {colours[1]: 27.0}
     assert [text.get_text() for text in loss.texts] == ["1.00"]
-    assert [text.get_text() for text in accuracy.texts] == ["37.12"]
+    assert [text.get_text() for text in accuracy.texts] == ["27.00"]
 
 
 def test_a_validation_split() -> None:
-    loss, _ = plot_curves(ON_VAL).axes
+    loss, accuracy = plot_curves(ON_VAL).axes
     assert list(lines(loss)) == ["train", "val"]
-    assert list(bests(loss)) == [lines(loss)["val"].get_color()]
+    assert list(marks(loss)) == [lines(loss)["val"].get_color()]
+    assert [text.get_text() for text in accuracy.texts] == ["37.12"]  # the best may be picked
+
+
+def test_what_is_learnt_by_heart_is_not_called_test() -> None:
+    figure = draw_curves(HISTORY, TrainConfig(overfit=20))
+    for axes, quantity in zip(figure.axes, ("loss", "accuracy"), strict=True):
+        assert list(lines(axes)) == ["train", "evaluated train"]
+        drawn = list(lines(axes)["evaluated train"].get_ydata())
+        assert drawn == [row[f"test_{quantity}"] for row in HISTORY]
+    named_so = [named(HISTORY, 20), named(HISTORY, 0)]
+    loss, _ = compare_curves(dict(zip("ab", named_so, strict=True))).axes
+    assert list(lines(loss)) == ["a (evaluated train)", "b (test)"]
 
 
 def test_log_log_axes() -> None:
@@ -98,9 +110,9 @@ def test_several_runs() -> None:
     drawn = lines(loss)
     assert list(drawn["plain"].get_ydata()) == [3.0, 1.5, 1.0]
     assert list(drawn["better"].get_ydata()) == [1.5, 0.75]
-    assert bests(loss) == {drawn["plain"].get_color(): 1.0, drawn["better"].get_color(): 0.75}
+    assert marks(loss) == {drawn["plain"].get_color(): 1.0, drawn["better"].get_color(): 0.75}
     assert [text.get_text() for text in loss.texts] == ["1.00", "0.75"]
-    assert [text.get_color() for text in loss.texts] == list(bests(loss))
+    assert [text.get_color() for text in loss.texts] == list(marks(loss))
     assert loss.get_xlim()[1] > 3
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["plain", "better"]
