@@ -122,12 +122,13 @@ def test_curves_of_a_run_that_goes_on(run, tmp_path) -> None:
     [
         (None, "no epoch to draw yet"),
         ("", "no epoch to draw yet"),
-        ('{"epoch": 1, "tr', "metrics.jsonl' is damaged"),
-        ('{"epoch": 1, "train_loss": 2.0}', "metrics.jsonl' is damaged"),
-        ("[1]", "metrics.jsonl' is damaged"),
+        ('{"epoch": 1, "tr', "no epoch to draw yet"),  # a line that is being written
+        ('{"epoch": 1, "tr\n', "metrics.jsonl' is damaged"),
+        ('{"epoch": 1, "train_loss": 2.0}\n', "metrics.jsonl' is damaged"),
+        ("[1]\n", "metrics.jsonl' is damaged"),
         (
             '{"epoch": 1, "train_loss": NaN, "train_accuracy": 1, "test_loss": 1, '
-            '"test_accuracy": 1}',
+            '"test_accuracy": 1}\n',
             "metrics.jsonl' is damaged",
         ),
     ],
