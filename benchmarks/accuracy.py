@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
+from compact_vit.data.catalog import dataset_info
 from compact_vit.errors import UsageError, unknown
 from compact_vit.experiment.names import name_by
 from compact_vit.files import check_is_folder
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
-from compact_vit.scoring import mean_and_spread
+from compact_vit.scoring import mean_and_spread, size_accuracy_score
 from compact_vit.tables import Column, render, write_text
 from compact_vit.train.cli import add_training_flag
 from compact_vit.train.config import TrainConfig
@@ -87,13 +88,15 @@ def published_table(dataset: str) -> dict[str, PublishedResult]:
     return table
 
 
-def rows_of(words: Sequence[str] | None, recipe: str, dataset: str) -> list[Row]:
+def rows_of(words: Sequence[str] | None, recipe: str, dataset: str | None) -> list[Row]:
     """The rows that ``MODEL`` and ``MODEL:RECIPE`` name; all that are published if there are none.
 
-    ``recipe`` is that of the words without one. Raises ``UsageError`` for an unknown model or
-    recipe.
+    ``recipe`` is that of the words without one, ``dataset`` whose results are published, if any
+    are. Raises ``UsageError`` for an unknown model or recipe, and where no row is left.
     """
-    table = published_table(dataset)
+    table = published_table(dataset) if dataset is not None else {}
+    if not words and not table:
+        raise UsageError("--rows must name models, as nothing is published of the data set")
     rows = []
     for word in words or table:
         model, colon, named = word.partition(":")
@@ -120,18 +123,22 @@ def record(
         return told
     accuracy = mean_and_spread([s["final"]["accuracy"] for s in summaries])
     first = summaries[0]
-    theirs = [s["accuracy"] for s in script if s["epochs"] == first["final"]["epoch"]]
-    as_long = first["final"]["epoch"] == LENGTH  # or it would compare lengths
+    final, bare = first["final"], first["parameters_without_positions"]
+    same = final["epoch"], final["n"]
+    theirs = [s["accuracy"] for s in script if (s["epochs"], s.get("n")) == same]
+    classes = row.published and dataset_info(row.published.dataset).num_classes
+    alike = (final["epoch"], first["num_classes"]) == (LENGTH, classes)  # in length and in task
     return told | {
         "script": _mean(theirs) if theirs else None,
         "accuracy": accuracy.mean,
         "deviation": accuracy.deviation,
-        "epochs": first["final"]["epoch"],
-        "difference": accuracy.mean - published if published and as_long else None,
-        "n": first["final"]["n"],
+        "epochs": final["epoch"],
+        "difference": accuracy.mean - published if published and alike else None,
+        "n": final["n"],
         "parameters": first["parameters"],
-        "bare": first["parameters_without_positions"],
-        "score": _mean([s["score"]["value"] for s in summaries]),
+        "bare": bare,
+        # of the mean: the mean of scores would not know how far below the floor a run is
+        "score": size_accuracy_score(accuracy.mean, bare, known_percent=True),
         "minutes": _mean([s["seconds"] / 60 for s in summaries]),
         "speed": _mean([s["pictures_per_second"] for s in summaries]),
     }
@@ -142,12 +149,13 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def notes(
-    summaries: Sequence[Mapping[str, Any]], dataset: str, copy: str | None, command: str
+    summaries: Sequence[Mapping[str, Any]], dataset: str | None, copy: str | None, command: str
 ) -> list[str]:
     """What the table cannot be read without."""
+    published = f"published: {dataset}, arXiv 2104.05704; " if dataset is not None else ""
     told = [
-        f"published: {dataset}, arXiv 2104.05704; measured: the last epoch's test accuracy, "
-        "nothing picked; ±: sample standard deviation over seeds",
+        f"{published}measured: the last epoch's test accuracy, nothing picked; ±: sample standard "
+        "deviation over seeds",
         "score: 100 x points above 70% / million parameters without positions",
     ]
     if copy is not None:
@@ -175,7 +183,7 @@ def _parser() -> Parser:
         help="models, and recipes other than --recipe (default: all of the published table)",
     )
     add("--seeds", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
-    add("--published", metavar="NAME", help="whose table (default: the data set's, else cifar10)")
+    add("--published", metavar="NAME", help="whose table (default: its own, a folder's cifar10)")
     add("--copy", metavar="TEXT", help="how the pictures differ from the originals")
     add("--script-runs", type=Path, metavar="FOLDER", help="what published_script.py left, beside")
     add("--output", default="runs/accuracy", metavar="FOLDER", help="default: runs/accuracy")
@@ -199,9 +207,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(words)
-    dataset = args.published or (
-        args.dataset if args.dataset in published_datasets() else "cifar10"
-    )
+    own = "cifar10" if args.dataset == "folder" else args.dataset
+    dataset = args.published or (own if own in published_datasets() else None)
     rows, output = rows_of(args.rows, args.recipe, dataset), Path(args.output)
     pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
     script = _script_runs(args.script_runs)
@@ -218,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     every = [summary for summaries in runs.values() for summary in summaries]
     command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
     text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
-    titled = f"# The published table, measured again\n\n{text}"
+    title = "Accuracies, measured" if dataset is None else "The published table, measured again"
+    titled = f"# {title}\n\n{text}"
     write_text(markdown, titled)
     print(text)
     return 1 if failed else 0

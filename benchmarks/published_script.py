@@ -6,14 +6,15 @@ r"""What does the published code reach with its own script, on the pictures that
 runs ``examples/main.py`` of a checkout unchanged, with the pictures of FOLDER where it would
 download CIFAR's: its model, augmentation, optimiser and schedule, each run in a process of its own.
 What a copy of the pictures costs is then the same on both sides. A run leaves what the script said
-(``log.txt``) and ``summary.json``; what is finished in ``--output`` is left alone. The script has
-no seed of its own, nor does it save before its end: stopped, it begins again.
+(``log.txt``) and ``summary.json``; what is finished in ``--output`` on the same pictures is left
+alone. The script has no seed of its own, nor does it save before its end: stopped, it begins again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import re
@@ -23,7 +24,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from compact_vit.bench import at_least_one
@@ -32,6 +33,9 @@ from compact_vit.errors import UsageError
 from compact_vit.files import check_is_folder, write_whole
 from compact_vit.models.config import ModelConfig, config_from_name
 from compact_vit.scoring import mean_and_spread
+
+if TYPE_CHECKING:
+    from compact_vit.data.pictures import DataSplits
 
 #: What the script says of an epoch when it has evaluated it.
 _EPOCH = re.compile(r"\[Epoch (\d+)\] \t \t Top-1 +([\d.]+)")
@@ -49,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, config in configs.items():
         if config.family == "cct2":
             raise UsageError(f"--rows must be models that the published code has, got {name}")
+    args.pictures = digest(args)
     for name, config in configs.items():
         accuracies = [one(name, config, seed, args) for seed in args.seeds]
         mean, deviation, _ = mean_and_spread(accuracies)
@@ -64,6 +69,24 @@ def the_device(name: str) -> str:
 
     kind = pick_device(name).type
     return kind if kind == "cuda" else "cpu"
+
+
+def digest(args: argparse.Namespace) -> str:
+    """A checksum of the pictures and labels, by which a run is known wherever they have moved."""
+    splits = the_pictures(args)
+    sha = hashlib.sha256(splits.digest().encode())
+    for part in (splits.train, splits.test):
+        for start in range(0, len(part), 1000):  # which may be too large to copy whole
+            sha.update(part.at(slice(start, start + 1000)).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def the_pictures(args: argparse.Namespace) -> DataSplits:
+    """What the script is given in CIFAR's place."""
+    from compact_vit.train.config import TrainConfig
+    from compact_vit.train.inputs import load_splits
+
+    return load_splits(TrainConfig(dataset=args.dataset, data_dir=args.data_dir, img_size=32))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +111,7 @@ def one(name: str, config: ModelConfig, seed: int, args: argparse.Namespace) -> 
     folder = args.output / f"{name}-seed{seed}"
     words = [*model_words(config), *recipe_words(config, args)]
     wanted = {"model": name, "seed": seed, "epochs": args.epochs, "words": words}
+    wanted |= {"dataset": args.dataset, "pictures": args.pictures}
     if (folder / "summary.json").exists():
         try:
             found = json.loads((folder / "summary.json").read_bytes())
@@ -146,13 +170,11 @@ def run_script(
     import torchvision
     from _published import Transformed
 
-    from compact_vit.train.config import TrainConfig
-    from compact_vit.train.inputs import load_splits
     from compact_vit.train.machine import hardware, versions
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    splits = load_splits(TrainConfig(dataset=args.dataset, data_dir=args.data_dir, img_size=32))
+    splits = the_pictures(args)
 
     def pictures(root: str, train: bool, download: bool, transform: Any) -> Transformed:
         return Transformed(splits.train if train else splits.test, transform)

@@ -87,8 +87,8 @@ def test_a_model_with_a_slash(script, picture_folder, tmp_path, capsys, monkeypa
         ("--rows cct_2_3x2:", "unknown recipe '': choose from published-200"),
         ("--published cifar", "unknown data set with published results 'cifar': did you mean"),
         ("--dataset folder --data-dir nowhere", "data_dir must be a folder that is there"),
-        ("--dataset digits --recipe quik", "unknown recipe 'quik'"),
-        ("--epochs 0 --dataset digits", "epochs must be a whole number of at least 1"),
+        ("--dataset digits --rows mlp --recipe quik", "unknown recipe 'quik'"),
+        ("--epochs 0 --dataset digits --rows mlp", "epochs must be a whole number of at least 1"),
         ("--objective mae", "unknown argument '--objective'"),
         ("--workers 0", "--workers"),
     ],
@@ -151,16 +151,51 @@ def test_rows_by_other_recipes_and_of_models_that_are_not_published(script) -> N
         ("cct_2_3x2", "quick"),
     ]
     assert [row.published and row.published.accuracy for row in rows] == [89.17, None, 89.17]
-    finished = {
-        "final": {"accuracy": 90.0, "epoch": 200, "n": 10},
-        "parameters": 9,
-        "parameters_without_positions": 8,
-        "score": {"value": 1.0},
+    told = [script("accuracy").record(row, [finished(90.0)]) for row in rows]
+    assert [row["difference"] for row in told] == [pytest.approx(0.83), None, pytest.approx(0.83)]
+
+
+def finished(accuracy: float, **changes: object) -> dict:
+    """The summary of a run of 200 epochs."""
+    return {
+        "num_classes": 10,
+        "final": {"accuracy": accuracy, "epoch": 200, "n": 10},
+        "parameters": 90_000,
+        "parameters_without_positions": 80_000,
+        "score": {"value": max(0.0, 100 * (accuracy - 70) / 0.08)},
         "seconds": 60.0,
         "pictures_per_second": 5.0,
+        **changes,
     }
-    told = [script("accuracy").record(row, [finished]) for row in rows]
-    assert [row["difference"] for row in told] == [pytest.approx(0.83), None, pytest.approx(0.83)]
+
+
+def test_other_classes_are_not_set_against_the_published(script) -> None:
+    """Nor is another data set than a folder set beside CIFAR-10's by itself."""
+    module = script("accuracy")
+    (row,) = module.rows_of(["cct_2_3x2"], "published-200", "cifar10")
+    told = module.record(row, [finished(90.0, num_classes=3)])
+    assert (told["published"], told["difference"]) == (89.17, None)
+    (row,) = module.rows_of(["cct_2_3x2"], "published-200", None)
+    assert module.record(row, [finished(90.0)])["published"] is None
+
+
+def test_the_digits_have_nothing_published(script, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["--dataset", "digits", "--rows", "mlp:quick", "--epochs", "1"]
+    asked += ["--device", "cpu", "--cores", "1", "--quiet"]
+    assert script("accuracy").main(asked) == 0
+    text = capsys.readouterr().out
+    assert "published" not in text
+    assert Path("runs/accuracy/ACCURACY.md").read_text().startswith("# Accuracies, measured\n")
+    assert script("accuracy").main([*asked[:2]]) == 2
+    assert "--rows must name models, as nothing is published" in capsys.readouterr().err
+
+
+def test_the_score_is_that_of_the_mean_accuracy(script) -> None:
+    (row,) = script("accuracy").rows_of(["cct_2_3x2"], "published-200", "cifar10")
+    told = script("accuracy").record(row, [finished(66.0), finished(76.0)])
+    assert told["accuracy"] == 71.0
+    assert told["score"] == pytest.approx(100 * 1 / 0.08)  # not 3,750, half of the better one's
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,26 @@ def test_what_the_script_is_given_and_says(script, asked, tmp_path, capsys) -> N
     assert "summary.json' is damaged: delete" in capsys.readouterr().err
 
 
+def test_other_pictures_are_another_run(script, asked, picture_folder, tmp_path, capsys) -> None:
+    """Wherever they lie, and whatever they are called."""
+    module = script("published_script")
+    asked += ["--epochs", "1", "--workers", "0"]
+    assert module.main(asked) == 0
+    summary = (tmp_path / "out" / "cct_2_3x2-seed0" / "summary.json").read_text()
+    assert str(tmp_path) not in summary
+    moved = picture_folder.rename(tmp_path / "moved")
+    asked[asked.index(str(picture_folder))] = str(moved)
+    capsys.readouterr()
+    assert module.main(asked) == 0
+    shutil.copy(moved / "test/blue/00.png", moved / "train/blue/00.png")
+    assert module.main(asked) == 2
+    assert "is of another run: delete it" in capsys.readouterr().err
+    place = asked.index("--data-dir")
+    del asked[place : place + 2]
+    assert module.main([*asked, "--dataset", "digits"]) == 2
+    assert "is of another run: delete it" in capsys.readouterr().err
+
+
 def test_the_flags_of_each_family(script) -> None:
     from compact_vit.models.config import config_from_name
 
@@ -123,10 +144,16 @@ def test_what_is_refused(script, asked, more, message, tmp_path, capsys) -> None
 
 
 def test_the_table_has_a_column_for_it(script, picture_folder, tmp_path, capsys) -> None:
-    for seed, (epochs, accuracy) in enumerate([(1, 30.0), (1, 40.0), (2, 90.0)]):
+    done = [
+        (1, 12, 30.0),
+        (1, 12, 40.0),
+        (2, 12, 90.0),
+        (1, 10_000, 80.0),
+    ]  # of other lengths, sets
+    for seed, (epochs, n, accuracy) in enumerate(done):
         folder = tmp_path / "theirs" / f"cct_2_3x2-seed{seed}"
         folder.mkdir(parents=True)
-        said = {"model": "cct_2_3x2", "epochs": epochs, "accuracy": accuracy, "words": []}
+        said = {"model": "cct_2_3x2", "epochs": epochs, "accuracy": accuracy, "words": [], "n": n}
         (folder / "summary.json").write_text(json.dumps(said))
     for name, content in (("ours", '{"model": "cct_2_3x2", "final": {}}'), ("none", "{}")):
         (tmp_path / "theirs" / name).mkdir()  # which is no run of the script
