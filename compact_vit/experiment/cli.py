@@ -14,7 +14,7 @@ from typing import Any
 
 from ..cli import Chooser, Parser, program
 from ..errors import UsageError
-from .fields import check_field, located
+from .fields import check_field
 from .plan import PAGE, PICTURE, read_experiment
 from .reading import read_word
 
@@ -55,7 +55,8 @@ def _search(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": result.rows, "best": result.best}, indent=2))
     else:
         assert experiment.search is not None  # or it would have been refused
-        print(told("table", result.rows, list(experiment.search.space), result.best))
+        space = list(experiment.search.space)
+        print(told("table", result.rows, space, result.best, result.looks))
         names = (BEST, PAGE, SEARCH_PICTURE)
         print(_whereabouts(result.output, names, "a folder a trial"))
     return _status(result.failed, f"{len(result.rows)} trials")
@@ -146,7 +147,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         check_field(field, "--set")
         if field in given:
             raise UsageError(f"{field} is set twice: {given[field]!r:.40} and {value!r:.40}")
-        given[field] = located(field, value, Path())
+        given[field] = value
     return given
 
 

@@ -121,8 +121,7 @@ class _Grid:
         path = folder / RESULTS
         failures: dict[str, dict[str, Any]] = {}
         if path.exists():
-            before = read_json(path, "delete it, and what has failed is tried again")
-            failures = before.get("failed") or {}
+            failures = _failures(path)
         states = {run.name: state_of(folder / run.name, run.config) for run in runs}
         grid = cls(experiment, runs, folder, states, failures)
         for run in runs:
@@ -188,6 +187,8 @@ class _Grid:
         write_text(self.folder / PAGE, told("markdown", rows, averaged, fields))
         if averaged:
             write_text(self.folder / MEANS, comma_separated(list(map(in_words, averaged))))
+        else:  # of the grid as it was
+            (self.folder / MEANS).unlink(missing_ok=True)
         return GridResult(self.folder, rows, averaged)
 
     def finish(self) -> GridResult:
@@ -200,7 +201,18 @@ class _Grid:
         if finished:
             figure = draw(self.experiment, finished, self.folder, result.rows)
             save_figure(figure, self.folder / PICTURE)
+        else:
+            (self.folder / PICTURE).unlink(missing_ok=True)
         return result
+
+
+def _failures(path: Path) -> dict[str, dict[str, Any]]:
+    """The failures in the results ``path``, by name; ``UsageError`` if they are damaged."""
+    way_out = "delete it, and what has failed is tried again"
+    failures = read_json(path, way_out).get("failed", {})
+    if not isinstance(failures, dict) or not all(isinstance(v, dict) for v in failures.values()):
+        raise UsageError(f"'{path}' is damaged: {way_out}")
+    return failures
 
 
 def _check_own(experiment: Experiment, runs: Sequence[Planned], folder: Path) -> None:
@@ -211,8 +223,11 @@ def _check_own(experiment: Experiment, runs: Sequence[Planned], folder: Path) ->
     with contextlib.suppress(FileNotFoundError, UsageError):  # damaged, it is written anew
         before = read_json(folder / EXPERIMENT)
     names = {run.name for run in runs}
-    lost = [run["name"] for run in before.get("runs", []) if run["name"] not in names]
-    if lost and os.path.abspath(before["file"]) != os.path.abspath(experiment.path):
+    lost: list[str] = []
+    with contextlib.suppress(KeyError, TypeError):  # likewise
+        if os.path.abspath(before["file"]) != os.path.abspath(experiment.path):
+            lost = [run["name"] for run in before["runs"] if run["name"] not in names]
+    if lost:
         raise UsageError(
             f"'{folder}' holds the grid of '{before['file']}', whose {lost[0]} "
             f"'{experiment.path}' has not: choose another --output"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..train.config import TrainConfig
+from ..train.config import TrainConfig, is_name
 from .fields import DOTTED, PATHS, check_field, check_folder, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
 from .reading import Section, read_yaml
@@ -65,8 +65,8 @@ def read_experiment(
 ) -> Experiment:
     """The experiment in the YAML file ``path``, ``overrides`` in place of what it says of fields.
 
-    Paths in the file are meant from its folder. Raises ``UsageError`` with the file and the key
-    for whatever is none of an experiment's.
+    Paths in the file are meant from its folder, those of ``overrides`` from here. Raises
+    ``UsageError`` with the file and the key for whatever is none of an experiment's.
     """
     path = Path(path)
     whole = Section(path, "", read_yaml(path))
@@ -81,10 +81,11 @@ def read_experiment(
     search = read_search(path, whole)
     if search is not None and (grid or cases):
         raise UsageError(f"'{path}': a search has neither a grid nor cases: write two files")
-    shared = flat(train.values, f"'{path}': train", path.parent) | dict(overrides or {})
+    given = flat(overrides or {}, f"'{path}': set", Path())
+    shared = flat(train.values, f"'{path}': train", path.parent) | given
     for field in (*grid, *itertools.chain(*cases)):
         if field in shared:
-            where = "on the command line" if field in (overrides or {}) else "in train"
+            where = "on the command line" if field in given else "in train"
             raise UsageError(f"'{path}': {field} is varied, and must not be fixed {where}")
     for field in grid:
         if any(field in case for case in cases):
@@ -140,6 +141,21 @@ def plan_runs(experiment: Experiment) -> list[Planned]:
             given = case | dict(zip(grid, values, strict=True))
             runs.append(_planned(experiment, template, varied, given))
     _check_names(path, template, runs)
+    return _told_apart(runs)
+
+
+def _told_apart(runs: list[Planned]) -> list[Planned]:
+    """``runs``, paths whose last parts are the same by as many parts as tell them apart."""
+    for field in [field for field in PATHS if field in runs[0].varied]:
+        values = {getattr(run.config, field) for run in runs} - {None}
+        paths = {v: Path(os.path.abspath(v)) for v in values if not is_name(field, v)}
+        count = 1
+        while len({path.parts[-count:] for path in paths.values()}) < len(set(paths.values())):
+            count += 1
+        tails = {v: str(Path(*path.parts[-count:])) for v, path in paths.items()}
+        for run in runs:
+            value = getattr(run.config, field)
+            run.varied[field] = tails.get(value, run.varied[field])
     return runs
 
 

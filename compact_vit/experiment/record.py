@@ -77,6 +77,10 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
+#: What a summary is told by.
+_TOLD = {"final", "best", "score", "seconds", "parameters", "parameters_without_positions"}
+
+
 def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """What a table says of the finished ``run``.
 
@@ -86,13 +90,14 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     learns by heart both are the pictures it trains on, though its lines call them test.
     """
     history = read_history(run)
-    if not history or not {"final", "best", "score"} <= summary.keys():
+    if not history or not summary.keys() >= _TOLD:
         raise UsageError(f"'{run}' is damaged: delete its folder, and it is run again")
     final, best = summary["final"], summary["best"]
     key = "val" if "val_loss" in history[0] else "test"
     watched = "train" if final["split"] == "train" else key
     return {
         "parameters": summary["parameters"],
+        "parameters_without_positions": summary["parameters_without_positions"],
         "split": final["split"],
         "n": final["n"],
         "epoch": final["epoch"],
@@ -112,6 +117,6 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 #: A row of a run that has not finished.
 NOTHING = dict.fromkeys(
-    ("parameters", "split", "n", "epoch", "accuracy", "picked", "picked_epoch", "watched",
-     "lowest_loss", "highest_accuracy", "score", "seconds")
+    ("parameters", "parameters_without_positions", "split", "n", "epoch", "accuracy", "picked",
+     "picked_epoch", "watched", "lowest_loss", "highest_accuracy", "score", "seconds")
 )  # fmt: skip

@@ -36,6 +36,8 @@ class SearchResult:
     """One a trial: its number, its state, its values, ``val_accuracy``, ``seconds``, ``error``."""
     best: dict[str, Any] | None
     """The content of ``best.json``; None as long as trials are unfinished."""
+    looks: int
+    """How often the test set has been looked at, with fewer trials too."""
 
     @property
     def failed(self) -> int:
@@ -73,6 +75,7 @@ def run_search(
     with alone_in(folder) as lock:
         _check_same(folder, described)  # as it is now that nobody works there
         mend(folder)
+        _best_before(folder)  # damage is said before any trial
         write_json(folder / EXPERIMENT, described)
 
         def heard(number: int, row: Mapping[str, Any]) -> None:
@@ -165,8 +168,13 @@ def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
         raise UsageError(f"'{folder}' holds a grid, and this is a search: choose another --output")
     if not (folder / JOURNAL).exists():
         return
-    before = read_json(folder / EXPERIMENT, "put a copy in its place, or choose another --output")
-    was, now = _by_key(before), _by_key(described)
+    path, way_out = folder / EXPERIMENT, "put a copy in its place, or choose another --output"
+    before = read_json(path, way_out)
+    try:
+        was = _by_key(before)
+    except (KeyError, TypeError, AttributeError):  # no objects where there must be some
+        raise UsageError(f"'{path}' is damaged: {way_out}") from None
+    now = _by_key(described)
     for key in sorted(was.keys() | now.keys()):
         if was.get(key) != now.get(key):
             raise UsageError(
@@ -177,8 +185,8 @@ def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
 
 def _by_key(described: Mapping[str, Any]) -> dict[str, Any]:
     """What trials depend on, by the keys of the file: ``train.lr``, ``search.lr``, ``seed``."""
-    search = described.get("search") or {}
-    parts = {"train": described.get("train") or {}, "search": search.get("space") or {}}
+    search = described["search"]
+    parts = {"train": described["train"], "search": search["space"]}
     found = {f"{part}.{key}": v for part, values in parts.items() for key, v in values.items()}
     return found | {key: search.get(key) for key in ("sampler", "pruner", "seed")}
 
@@ -192,11 +200,24 @@ def _finish(folder: Path, rows: list[dict[str, Any]], search: Search) -> SearchR
     best = None
     if finished and all(row["state"] != "unfinished" for row in rows):
         best = _tested(folder, max(finished, key=lambda row: row["val_accuracy"]), search)
+    looks = len(_best_before(folder)["tested"])
     if any(row["val_accuracy"] is not None for row in rows):
         title = f"{folder.name}: {len(rows)} trials"
         save_figure(draw_search(rows, search.space, title), folder / SEARCH_PICTURE)
     _write(folder, rows, search, best)
-    return SearchResult(folder, rows, best)
+    return SearchResult(folder, rows, best, looks)
+
+
+def _best_before(folder: Path) -> dict[str, Any]:
+    """What ``best.json`` has said so far; ``UsageError`` if it is damaged."""
+    path, way_out = folder / BEST, "delete it, and the best trial is tested again"
+    if not path.exists():
+        return {"tested": []}
+    best = read_json(path, way_out)
+    keys = {"trial", "epoch", "val_accuracy", "test_accuracy", "n", "tested"}
+    if not (keys <= best.keys() and isinstance(best["tested"], list)):
+        raise UsageError(f"'{path}' is damaged: {way_out}")
+    return best
 
 
 def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, Any]:
@@ -205,9 +226,7 @@ def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, A
     It lists all trials that were ever tested: with each the test set was looked at once more.
     """
     path, name = folder / BEST, run_name(row["trial"])
-    before: dict[str, Any] = {"tested": []}
-    if path.exists():
-        before = read_json(path, "delete it, and the best trial is tested again")
+    before = _best_before(folder)
     if before.get("trial") == row["trial"]:
         return before
     from ..evaluate import evaluate_run
@@ -234,7 +253,8 @@ def _write(
     folder: Path, rows: Sequence[Mapping[str, Any]], search: Search, best: Mapping[str, Any] | None
 ) -> None:
     write_text(folder / TABLE, comma_separated(list(map(in_words, rows))))
-    write_text(folder / PAGE, told("markdown", rows, list(search.space), best))
+    looks = len(_best_before(folder)["tested"])
+    write_text(folder / PAGE, told("markdown", rows, list(search.space), best, looks))
 
 
 def told(
@@ -242,8 +262,12 @@ def told(
     rows: Sequence[Mapping[str, Any]],
     fields: Sequence[str],
     best: Mapping[str, Any] | None,
+    looks: int,
 ) -> str:
-    """The table of the trials and the best one, in one of ``tables.FORMATS``."""
+    """The table of the trials and the best one, in one of ``tables.FORMATS``.
+
+    ``looks`` says how often the test set has been looked at.
+    """
     columns = [
         Column("trial", "trial"),
         Column("state", "state", text=True),
@@ -254,10 +278,15 @@ def told(
         Column("error", "why", text=True),
     ]
     notes = ["highest val accuracy: over the epochs; it is what trials are compared by"]
-    if best is None:
+    if best is None and looks:
+        left = sum(row["state"] == "unfinished" for row in rows)
+        notes.append(
+            f"the test set has been looked at {'once' if looks == 1 else f'{looks} times'} before; "
+            f"trials unfinished now: {left}"
+        )
+    elif best is None:
         notes.append("the test set has not been looked at: trials are unfinished, or none finished")
     else:
-        looks = len(best["tested"])
         often = "once, at the end" if looks == 1 else f"{looks} times, each after more trials"
         notes.append(
             f"best: trial {best['trial']}, epoch {best['epoch']}: {best['val_accuracy']:.2f}% val "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..scoring import mean_and_spread
+from ..scoring import mean_and_spread, size_accuracy_score
 from ..tables import Column
 from .fields import DOTTED
 from .names import SPEAKING
@@ -85,20 +85,30 @@ def means(rows: Rows, fields: Sequence[str]) -> list[dict[str, Any]]:
 #: What the means cannot be read without.
 MEAN_NOTES = ["means over seeds; ±: sample standard deviation; missing: runs that did not finish"]
 
-_AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "score", "seconds")
+_AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "seconds")
 
 
 def _mean(group: Rows, others: Sequence[str]) -> dict[str, Any]:
     done = [row for row in group if row["state"] == "finished"]
     mean: dict[str, Any] = {field: group[0][field] for field in others}
     mean |= {"n": len(done), "missing": len(group) - len(done)}
-    for key in ("split", "watched", "parameters"):  # alike in all of them, which share the rest
+    # alike in all of them, which share the rest
+    for key in ("split", "watched", "parameters", "parameters_without_positions"):
         mean[key] = done[0][key] if done else None
     for key in _AVERAGED:
         values = [row[key] for row in done if row[key] is not None]
         spread = mean_and_spread(values) if values else None
         mean[key] = spread.mean if spread else None
         mean[f"{key}_deviation"] = spread.deviation if spread else None
+    scored = bool(done) and done[0]["score"] is not None
+    # not the mean of the scores, which are cut at 0
+    mean["score"] = (
+        size_accuracy_score(
+            mean["accuracy"], mean["parameters_without_positions"], known_percent=True
+        )
+        if scored
+        else None
+    )
     return mean
 
 

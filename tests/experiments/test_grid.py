@@ -61,6 +61,8 @@ def test_means_over_seeds_by_hand(grid) -> None:
     result = grid()
     # 60 + 4 seed - 1000 |lr - 0.01| - 1: 59, 63, 67 and 49, 53, 57, whose deviation is 4
     assert [mean["accuracy"] for mean in result.means] == [63.0, 53.0]
+    # what those are worth, as score --runs counts it: 0 below 70
+    assert [mean["score"] for mean in result.means] == [0.0, 0.0]
     for mean in result.means:
         assert mean["accuracy_deviation"] == pytest.approx(4.0)
         assert (mean["n"], mean["missing"]) == (3, 0)
@@ -70,6 +72,38 @@ def test_means_over_seeds_by_hand(grid) -> None:
     text = Path("out/table.md").read_text()
     assert "| 0.01 | 1,000 | 3 | 63.00 | 4.00 |" in text
     assert "no result" in text  # of the best epoch on the test set
+
+
+def test_the_score_of_seeds_is_that_of_their_mean_accuracy(grid) -> None:
+    result = grid(grid={"lr": [0.01], "seed": [2, 4]})  # 67 and 75, of which one is below the floor
+    (mean,) = result.means
+    assert mean["accuracy"] == 71.0
+    assert mean["score"] == pytest.approx(100 * 1 / 0.0009)
+
+
+def test_folders_of_one_last_part_are_no_seeds_of_each_other(grid, picture_folder) -> None:
+    for name in "ab":
+        Path(name).mkdir()
+        Path(name, "pics").symlink_to(picture_folder)
+    train = {"dataset": "folder", "model": "mlp", "epochs": 3, "img_size": 16}
+    cases = [{"data_dir": "a/pics"}, {"data_dir": "b/pics"}]
+    cases = [{**case, "seed": seed} for seed, case in enumerate(cases)]
+    result = grid(train=train, cases=cases, grid={"lr": [0.01]})
+    assert [row["data_dir"] for row in result.rows] == ["a/pics", "b/pics"]
+    assert [(mean["data_dir"], mean["n"]) for mean in result.means] == [
+        ("a/pics", 1), ("b/pics", 1)
+    ]  # fmt: skip
+
+
+def test_what_is_no_longer_drawn_or_averaged_is_not_left(grid, command) -> None:
+    grid()
+    assert Path("out/means.csv").exists()
+    Path("out/results.json").unlink()
+    grid(grid={"lr": [0.01, 0.02], "seed": [0]})
+    assert not Path("out/means.csv").exists()
+    assert Path("out/comparison.png").exists()
+    grid(grid={"lr": [1000, 2000]})
+    assert not Path("out/comparison.png").exists()
 
 
 def test_a_validation_split_picks_the_epoch(grid) -> None:
@@ -227,15 +261,17 @@ def test_a_damaged_summary_is_said(grid) -> None:
 def test_damaged_notes_on_failures_are_not_worth_a_run(grid, starts) -> None:
     keys = {"grid": {"lr": [0.01, 1000]}}
     rows = grid(**keys).rows
-    Path("out/results.json").write_text("{")
     said = r"^'out/results\.json' is damaged: delete it, and what has failed is tried again$"
-    with pytest.raises(UsageError, match=said):
-        grid(**keys)
+    for content in ("{", '{"failed": ["x"]}', '{"failed": {"lr1000": "x"}}'):
+        Path("out/results.json").write_text(content)
+        with pytest.raises(UsageError, match=said):
+            grid(**keys)
     Path("out/results.json").unlink()
     assert grid(**keys).rows == rows
     assert starts() == ["lr0.01", "lr1000", "lr1000"]
-    Path("out/experiment.json").write_text("{")  # is written anew
-    assert grid(**keys).rows == rows
+    for content in ("{", '{"runs": [1]}', '{"file": "x", "runs": [1]}', '{"file": 1}'):
+        Path("out/experiment.json").write_text(content)  # is written anew
+        assert grid(**keys).rows == rows
     assert json.loads(Path("out/experiment.json").read_text())["runs"][0]["name"] == "lr0.01"
 
 
@@ -289,6 +325,17 @@ def test_the_command_line_stands_for_what_the_file_says(command, write, starts, 
     config = json.loads(Path("out/lr0.01/config.json").read_text())
     assert (config["epochs"], config["optimizer"]) == (5, "sgd")
     assert config["model_options"] == {"widths": [8, 16]}
+
+
+def test_options_of_the_command_line_stand_for_those_of_the_file(command, write, starts) -> None:
+    train = {"dataset": "digits", "model": "mlp", "epochs": 3, "model_options": {"widths": [4]}}
+    path = write(train=train, grid={"lr": [0.01]})
+    words = ("--output", "out", "--quiet", "--set", "model_options={widths: [8, 16]}")
+    assert command("grid", path, *words)[0] == 0
+    config = json.loads(Path("out/lr0.01/config.json").read_text())
+    assert config["model_options"] == {"widths": [8, 16]}
+    status, _, err = command("grid", path, *words, "model_options.widths=8")
+    assert (status, err) == (2, f"error: '{path}': set: model_options.widths is given twice\n")
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,18 @@ def test_one_that_is_killed_is_taken_up_again(search, starts, tested, monkeypatc
     assert (result.failed, len(tested)) == (0, 1)
 
 
+def test_a_look_at_the_test_set_is_not_forgotten(search, tested, monkeypatch) -> None:
+    assert search(trials=1).looks == 1
+    monkeypatch.setenv("KILLED", "trial-0001")
+    result = search(trials=3)
+    assert (result.best, result.looks) == (None, 1)
+    text = Path("out/table.md").read_text()
+    assert "the test set has been looked at once before; trials unfinished now: 1" in text
+    assert "not been looked at" not in text
+    result = search(trials=3)
+    assert result.looks == len(result.best["tested"])
+
+
 def test_more_trials_may_be_asked_for_but_nothing_else(search, starts) -> None:
     few = search(trials=2)
     more = search(trials=4)
@@ -338,7 +350,7 @@ def test_a_damaged_description_costs_no_trials(search, starts) -> None:
     search(trials=1)
     path = Path("out/experiment.json")
     whole = path.read_bytes()
-    for content in (b"{", b"[]", b"\xff"):
+    for content in (b"{", b"[]", b"\xff", b'{"train": [1], "search": {"space": {}}}', b"{}"):
         path.write_bytes(content)
         said = (
             r"^'out/experiment\.json' is damaged: put a copy in its place, or choose another --ou"
@@ -354,11 +366,12 @@ def test_a_damaged_description_costs_no_trials(search, starts) -> None:
 
 def test_a_damaged_best_is_found_again(search, tested) -> None:
     best = search(trials=2).best
-    Path("out/best.json").write_text("{")
-    with pytest.raises(
-        UsageError, match=r"best\.json' is damaged: delete it, and the best trial is"
-    ):
-        search(trials=2)
+    for content in ("{", '{"trial": 2}'):
+        Path("out/best.json").write_text(content)
+        with pytest.raises(
+            UsageError, match=r"best\.json' is damaged: delete it, and the best trial is"
+        ):
+            search(trials=2)
     Path("out/best.json").unlink()
     assert search(trials=2).best == best
     assert len(tested) == 2
