@@ -50,9 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.plot:
         from .drawn import draw
 
-        figure, missing = draw(rows, args.against, asked.pictures, args.as_published)
+        against = args.against or AGAINST[0]
+        figure, missing = draw(rows, against, asked.pictures, args.as_published)
         if missing:
-            left_out.append(f"not in the picture, {args.against} unknown: {', '.join(missing)}")
+            left_out.append(f"not in the picture, {against} unknown: {', '.join(missing)}")
     if args.format == "table" and args.accuracy is not None and len(rows) == 1:
         text = one_score(rows[0], args.floor, [*asked.remarks, *left_out])
     else:
@@ -131,7 +132,6 @@ def _add_output(parser: Parser) -> None:
     out.add_argument(
         "--against",
         type=one_of("cost", AGAINST),
-        default="parameters",
         metavar="COST",
         help="what accuracy is drawn against: parameters (default), macs, or latency, which is "
         "measured on this machine",
@@ -146,6 +146,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("nothing to score: give --accuracy with --parameters, --runs, --published")
     if args.accuracy is not None and args.runs is not None:
         raise UsageError("--accuracy and --runs exclude each other: a run brings its own accuracy")
+    if args.as_published and args.published is None:
+        raise UsageError("--as-published is of published results: add --published, or leave it out")
+    if args.against and not args.plot:
+        raise UsageError("--against is of the picture: add --plot FILE, or leave it out")
     if args.positions and args.effective is not None:
         raise UsageError("--positions and --effective exclude each other: bytes count everything")
     if args.effective and args.accuracy is None:

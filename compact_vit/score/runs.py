@@ -46,11 +46,15 @@ class Pictures(NamedTuple):
     num_classes: int
     split: str
     n: int
+    drawn: bool
+    """Whether every seed holds out its own: then only the same seeds test on the same pictures."""
 
     def __str__(self) -> str:
         where = f" at '{self.folder}'" if self.folder else ""
+        own = ", each seed's own" if self.drawn else ""
         return (
-            f"{self.dataset}{where} ({self.num_classes} classes, {self.n:,} {self.split} pictures)"
+            f"{self.dataset}{where} "
+            f"({self.num_classes} classes, {self.n:,} {self.split} pictures{own})"
         )
 
 
@@ -63,6 +67,7 @@ def pictures_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Pictur
         summary["num_classes"],
         summary["final"]["split"],
         summary["final"]["n"],
+        summary["final"]["split"] == "val" and bool(config.get("val_fraction")),
     )
 
 
@@ -161,6 +166,10 @@ def _read(path: Path, count: str) -> _Run:
     config = folder.read_json("config.json")
     if config.get("objective", "classify") != "classify":
         raise UsageError(f"'{path}' is pretraining: it has learnt no answers")
+    if not isinstance(options := config.get("model_options", {}), dict):
+        raise UsageError(
+            f"'{path}' is damaged: in its config.json model_options is {options!r:.40}"
+        )
     summary = read_summary(folder)
     if count == "effective":
         parameters = effective_parameters(_bytes_of_weights(folder.last))
@@ -184,6 +193,7 @@ RANKED: Needed = (
     ("parameters_without_positions", int, lambda v: v >= 1),
     ("final.split", str, bool),
     ("final.n", int, lambda v: v >= 1),
+    ("final.epoch", (int, type(None)), lambda v: v is None or v >= 1),
     ("final.accuracy", (int, float), lambda v: 0 <= v <= 100),
 )
 
@@ -203,14 +213,16 @@ def read_summary(folder: RunFolder, needed: Needed = RANKED) -> dict[str, Any]:
 
 
 def _result(runs: Sequence[_Run], count: str) -> Result:
-    """Runs that differ in their seed only, as one."""
+    """Runs that differ in their seed only, as one; its epochs are None where theirs differ."""
     first = runs[0]
+    epochs = {from_summary(run.summary).epochs for run in runs}  # some may have stopped early
     accuracy = mean_and_spread([run.summary["final"]["accuracy"] for run in runs])
     return dataclasses.replace(
         from_summary(first.summary),
         accuracy=accuracy.mean,
         deviation=accuracy.deviation,
         seeds=accuracy.n,
+        epochs=epochs.pop() if len(epochs) == 1 else None,
         parameters=first.parameters,
         counted=COUNTED[count],
         source=" + ".join(str(run.path) for run in runs),

@@ -164,10 +164,37 @@ def test_epochs_are_those_that_ran(write_run, rows_of, tmp_path) -> None:
     assert row["epochs"] == 2
 
 
+def test_seeds_that_ran_for_other_lengths_have_no_length(write_run, rows_of, tmp_path) -> None:
+    def run(seed: int, epoch: int) -> Path:
+        final = {"split": "test", "n": 10_000, "epoch": epoch, "accuracy": 85.0}
+        return write_run(tmp_path / f"{seed}-{epoch}", 85.0, seed=seed, final=final, epochs=9)
+
+    (row,) = rows_of("--runs", run(0, 2), run(1, 4))
+    assert (row["seeds"], row["epochs"]) == (2, None)
+    (row,) = rows_of("--runs", run(0, 3), run(1, 3))
+    assert (row["seeds"], row["epochs"]) == (2, 3)
+
+
+def test_what_each_seed_holds_out_is_its_own(write_run, printed, tmp_path) -> None:
+    final = {"split": "val", "n": 144, "epoch": 3, "accuracy": 85.0}
+    drawn, kept = (
+        [
+            write_run(tmp_path / f"{seed}-{share}", 85.0, seed=seed, final=final, config=config)
+            for seed in (0, 1)
+        ]
+        for share in (0.1, 0)
+        for config in [{"val_fraction": share}]
+    )
+    assert "144 val pictures, each seed's own)" in printed("--runs", *drawn)
+    assert "144 val pictures)" in printed("--runs", *kept)  # a folder's val/
+    (_, left_out, _) = read_runs([*drawn, kept[0]])
+    assert [out.run for out in left_out] == [str(kept[0])]
+
+
 def damage(write_run, tmp_path: Path) -> dict[str, tuple[Path, str]]:
     """Runs that cannot be ranked, and what is said of each."""
     folders = {}
-    for name in ("unfinished", "cut", "list", "nan", "text", "fraction"):
+    for name in ("unfinished", "cut", "list", "nan", "text", "fraction", "epoch", "options"):
         folders[name] = write_run(tmp_path / name, 85.0)
     (folders["unfinished"] / "summary.json").unlink()
     whole = (folders["cut"] / "summary.json").read_text()
@@ -175,8 +202,15 @@ def damage(write_run, tmp_path: Path) -> dict[str, tuple[Path, str]]:
     (folders["list"] / "summary.json").write_text("[]")
     for name, value in (("nan", "NaN"), ("text", '"85"'), ("fraction", "850")):
         (folders[name] / "summary.json").write_text(whole.replace("85.0", value))
+    final = {"split": "test", "n": 10_000, "epoch": "two", "accuracy": 85.0}
+    summary = json.loads(whole) | {"final": final}
+    (folders["epoch"] / "summary.json").write_text(json.dumps(summary))
+    config = json.loads((folders["options"] / "config.json").read_text())
+    (folders["options"] / "config.json").write_text(json.dumps(config | {"model_options": None}))
     (tmp_path / "empty").mkdir()
     said = {
+        "epoch": "in its summary.json final.epoch is 'two'",
+        "options": "in its config.json model_options is None",
         "unfinished": "has no summary.json: its run has not finished",
         "cut": "is not JSON",
         "list": "must hold an object, got []",

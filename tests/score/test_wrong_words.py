@@ -61,6 +61,8 @@ from compact_vit.score import main
         ("--published", "--published needs a data set without --runs: cifar10 or cifar100"),
         ("--published cifar-10", "did you mean 'cifar10'?"),
         ("--published imagenet", "unknown data set with published results 'imagenet'"),
+        ("--runs run --as-published", "--as-published is of published results: add --published"),
+        ("--runs run --against latency", "--against is of the picture: add --plot FILE"),
         ("--publishd cifar10", "did you mean '--published'?"),
     ],
 )
