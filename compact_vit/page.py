@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
 from .errors import UsageError
@@ -17,10 +17,17 @@ from .tables import write_text
 if TYPE_CHECKING:
     from .score.runs import Needed
 
+
+def _is_epoch(best: dict[str, Any]) -> bool:
+    """Whether what is told of an epoch picked can be shown."""
+    epoch, accuracy = best.get("epoch"), best.get("accuracy")
+    return isinstance(epoch, int) and isinstance(accuracy, (int, float)) and 0 <= accuracy <= 100
+
+
 #: What a summary must hold to be shown, beyond what it must hold to be ranked.
 _SHOWN: Needed = (
     ("recipe", str, bool),
-    ("best", dict, bool),
+    ("best", dict, lambda v: not v.get("picked_on") or _is_epoch(v)),
     ("versions", dict, bool),
     ("train_pictures", int, lambda v: v >= 1),
     ("seconds", (int, float), lambda v: 0 <= v < math.inf),
@@ -28,6 +35,10 @@ _SHOWN: Needed = (
     ("score.value", (int, float), lambda v: 0 <= v < math.inf),
     ("score.floor", (int, float), lambda v: 0 <= v <= 100),
 )
+
+
+#: Points of accuracy that rounding may cost.
+_NEAR = 0.5
 
 
 def run_page(
@@ -42,7 +53,7 @@ def run_page(
     Its model is tested again: the last epoch's weights on the test pictures, on ``device``.
     ``published`` names the data set whose published results a folder of its pictures is set
     among; ``data_dir`` stands in where the pictures have moved. Raises ``UsageError`` for a folder
-    that is no finished run, or whose pictures are not there.
+    that is no finished run, or whose pictures are not there or are others.
     """
     from .evaluate import evaluate_pictures, open_split
     from .score.runs import RANKED, may_be_of, pictures_of, read_summary
@@ -65,6 +76,15 @@ def run_page(
     split = "val" if summary["final"]["split"] == "val" else "test"
     trained, pictures = open_split(run, checkpoint="last", split=split, data_dir=data_dir)
     evaluation = evaluate_pictures(trained, pictures, device)
+    final = summary["final"]
+    # another device or precision turns a picture or two
+    near = max(_NEAR, 100 / final["n"]) + 1e-9
+    if evaluation.n != final["n"] or abs(evaluation.accuracy - final["accuracy"]) > near:
+        raise UsageError(
+            f"these are not the pictures that the run was tested on: it got "
+            f"{final['accuracy']:.2f}% of {final['n']:,}, and here {evaluation.accuracy:.2f}% of "
+            f"{evaluation.n:,}: say with --data-dir where its own are"
+        )
     return page_of(trained, pictures, evaluation, summary, history, published)
 
 

@@ -207,6 +207,22 @@ def test_pictures_that_have_moved(wild_run, tmp_path, capsys) -> None:
         moved.rename(data)
 
 
+def test_other_pictures_are_not_set_beside_the_runs_figures(wild_run, tmp_path, capsys) -> None:
+    data = Path(json.loads((wild_run / "config.json").read_text())["data_dir"])
+    other = shutil.copytree(data, tmp_path / "other")
+    before = sorted(wild_run.iterdir())
+    next((other / "test" / "a").iterdir()).unlink()
+    assert "of 20, and here " in refused(capsys, wild_run, "--data-dir", other)
+    copy = shutil.copytree(wild_run, tmp_path / "copy")
+    final = json.loads((copy / "summary.json").read_text())["final"]
+    change(copy, final=final | {"accuracy": (final["accuracy"] + 50) % 100})
+    said = refused(capsys, copy)
+    assert "these are not the pictures that the run was tested on" in said
+    assert sorted(wild_run.iterdir()) == before
+    change(copy, final=final | {"accuracy": final["accuracy"] + 5})  # one picture of 20
+    assert main([str(copy)]) == 0
+
+
 def change(run: Path, **values: object) -> None:
     """Give a copy of a run other values in its summary."""
     summary = json.loads((run / "summary.json").read_text())
@@ -220,9 +236,13 @@ def change(run: Path, **values: object) -> None:
         (lambda run: (run / "summary.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "summary.json").write_text("{}"), "in its summary.json model is None"),
         (lambda run: change(run, recipe=None), "in its summary.json recipe is None"),
+        (
+            lambda run: change(run, best={"picked_on": "val"}),
+            "in its summary.json best is {'picked_on': 'val'}",
+        ),
         (lambda run: change(run, score=5), "in its summary.json score.value is None"),
         (lambda run: change(run, seconds=math.nan), "in its summary.json seconds is nan"),
-        (lambda run: (run / "metrics.jsonl").write_text("nothing"), "is damaged"),
+        (lambda run: (run / "metrics.jsonl").write_text("nothing\n"), "is damaged"),
         (lambda run: (run / "metrics.jsonl").unlink(), "has no epoch to draw yet"),
         (lambda run: (run / "last.pt").write_bytes(b"no"), "last.pt"),
         (lambda run: (run / "config.json").unlink(), "is not the folder of a run"),
