@@ -132,6 +132,12 @@ def test_other_pictures_have_no_published_results() -> None:
         assert sizes == sorted(sizes, reverse=True)
 
 
+def test_a_pair_of_equal_sides_is_that_size() -> None:
+    pair = suggest(max_parameters=300_000, img_size=(32, 32))
+    assert pair == suggest(max_parameters=300_000, img_size=32)
+    assert pair[0]["published"]
+
+
 def test_python_refuses_like_the_command() -> None:
     for option in ("max_parameters", "max_macs", "num_classes", "in_chans", "top"):
         with pytest.raises(UsageError, match=f"{option} must be at least 1, got 0"):

@@ -137,7 +137,8 @@ def compared_on(
         dataset_info(dataset)  # a misspelt name is no data set without results
     for name in published_datasets():
         info = dataset_info(name)
-        same = (info.img_size, info.num_classes, info.in_chans) == (img_size, num_classes, in_chans)
+        theirs = (_sides(info.img_size), info.num_classes, info.in_chans)
+        same = theirs == (_sides(img_size), num_classes, in_chans)
         if same and dataset in (None, name):
             return name
     return None
