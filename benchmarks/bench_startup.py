@@ -5,15 +5,16 @@ python benchmarks/bench_startup.py --rounds 5
 
 from __future__ import annotations
 
-import argparse
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 
-from compact_vit.cli import COMMANDS
+from compact_vit.bench import at_least_one
+from compact_vit.cli import COMMANDS, Parser, program
 
 CODES = {
     "import torch": "import torch",
@@ -31,10 +32,11 @@ def seconds(code: str) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
-    rounds = parser.parse_args().rounds
+@program
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser("bench-startup", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="timed rounds (default: 5)")
+    rounds = parser.parse_args(argv).rounds
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
           f"torch {metadata.version('torch')}, n = {rounds}, in turns")  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in CODES}
@@ -48,7 +50,8 @@ def main() -> None:
         middle = statistics.median(taken)
         print(f"{name:<36} {middle:6.2f} s  ({min(taken):.2f} to {max(taken):.2f})  "
               f"{middle / base:5.2f} x torch")  # fmt: skip
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -184,7 +184,7 @@ def summed_up(runs: Sequence[Run], target: float, pflop: float) -> dict[str, Any
         "n": len(runs),
         "mean": {name: statistics.fmean(v) for name, v in values.items()},
         "deviation": {
-            name: statistics.stdev(v) if len(v) > 1 else 0.0 for name, v in values.items()
+            name: statistics.stdev(v) if len(v) > 1 else None for name, v in values.items()
         },
         "least": {name: min(v) for name, v in values.items()},
         "most": {name: max(v) for name, v in values.items()},
@@ -196,7 +196,8 @@ def summed_up(runs: Sequence[Run], target: float, pflop: float) -> dict[str, Any
 
 def judged(together: dict[str, Any]) -> str:
     """The lines below the table."""
-    lines = [row(name, *together[name].values()) for name in ("mean", "deviation", "least", "most")]
+    names = ("mean", *(["deviation"] if together["n"] > 1 else []), "least", "most")
+    lines = [row(name, *together[name].values()) for name in names]
     mean, n, target = together["mean"], together["n"], together["target"]
     beyond = "at least" if mean["accuracy"] >= target else "below"
     return "\n".join(

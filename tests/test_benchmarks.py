@@ -146,6 +146,7 @@ def test_help_needs_no_torch(name):
         ("bench_epoch", ["--data-dir", "nowhere"], "data folder nowhere does not exist"),
         ("bench_epoch", ["--data-dir", ".", "--recipe", "quik"], "did you mean 'quick'?"),
         ("bench_epoch", ["--data-dir", ".", "--limit", "0"], "wanted a whole number of at least 1"),
+        ("bench_startup", ["--rounds", "0"], "wanted a whole number of at least 1, got '0'"),
         ("bench_augment", ["--rounds", "0"], "wanted a whole number of at least 1, got '0'"),
         ("bench_augment", ["--data-dir", "nowhere"], "--data-dir must be a folder of pictures"),
     ],

@@ -55,6 +55,9 @@ def test_several_runs_by_hand(speedrun) -> None:
         "2 TFLOP/s"
     )
     assert "is below 94.5%" in speedrun.judged({**together, "target": 94.5})
+    alone = speedrun.summed_up(runs[:1], 94.0, pflop=0.01)
+    assert set(alone["deviation"].values()) == {None}  # one run has none
+    assert "deviation" not in speedrun.judged(alone)
 
 
 def test_small_runs_end_to_end(speedrun, capsys, monkeypatch) -> None:
