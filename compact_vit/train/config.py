@@ -156,6 +156,12 @@ class TrainConfig:
     weight_decay: float = _field(
         "optimisation", "decay of weights; norms, biases, positions and tokens take none"
     )
+    layer_decay: float = _field(
+        "optimisation",
+        "factor on the learning rate a layer down from the head, to fine-tune; 1: none "
+        "(transformers)",
+        1.0,
+    )
     clip_grad: float = _field("optimisation", "largest gradient norm; 0: no clipping")
     ema: float = _field(
         "optimisation", "EMA of the weights, then evaluated: its decay a step; 0: off"

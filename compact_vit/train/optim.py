@@ -16,7 +16,7 @@ from .muon import float32_muon
 _TIMM_NAMES = {"sgd": "momentum"}
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The trainable parameters in two groups: with ``weight_decay``, and without.
 
     Without are those of fewer than two dimensions (norms, biases) and those that the model names
@@ -35,6 +35,48 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
+def layer_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """The same by layers too, as ``group_matcher()`` tells them, each with its ``lr_scale``.
+
+    That is 1 of the head, and ``layer_decay`` times less for every layer down to the tokenizer
+    (arXiv 2106.08254); the last norm and the pooling go with the last layer.
+    """
+    from timm.optim import param_groups_layer_decay
+
+    no_weight_decay: Any = getattr(model, "no_weight_decay", set)
+    groups: list[dict[str, Any]] = param_groups_layer_decay(
+        model, weight_decay, tuple(no_weight_decay()), layer_decay=layer_decay
+    )
+    return groups
+
+
+class _InLayers:
+    """Each group's learning rate times its ``lr_scale``, in the steps of ``optimizer`` alone.
+
+    So a schedule sees, and a checkpoint holds, one rate for all: schedules that go down to a least
+    rate would lift the lower layers to it.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.whole: list[float] = []
+        self.depth = 0  # a step may call that of the class above it, which calls the hooks again
+        optimizer.register_step_pre_hook(self._before)
+        optimizer.register_step_post_hook(self._after)
+
+    def _before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.depth += 1
+        if self.depth == 1:
+            self.whole = [group["lr"] for group in optimizer.param_groups]
+            for group in optimizer.param_groups:
+                group["lr"] *= group["lr_scale"]
+
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            for group, lr in zip(optimizer.param_groups, self.whole, strict=True):
+                group["lr"] = lr
+
+
 def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """``config.optimizer`` over the model's parameter groups, by timm's factory.
 
@@ -42,9 +84,19 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves matrices
     and convolutions by an orthogonalised step, computed in bf16, or in float32 on a CPU that has no
     bf16; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
-    no such optimiser.
+    no such optimiser. With ``layer_decay`` the groups are ``layer_groups``, each at its own share
+    of the learning rate.
     """
-    groups = parameter_groups(model, config.weight_decay)
+    if config.layer_decay == 1:
+        return _optimizer(model, config, parameter_groups(model, config.weight_decay))
+    groups = layer_groups(model, config.weight_decay, config.layer_decay)
+    optimizer = _optimizer(model, config, groups)
+    _InLayers(optimizer)
+    return optimizer
+
+
+def _optimizer(model: nn.Module, config: TrainConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    """``config.optimizer`` over ``groups`` of the model's parameters."""
     device = next(model.parameters()).device
     fused = device.type in ("cpu", "cuda")
     if config.optimizer == "adamw":

@@ -67,6 +67,12 @@ def check(config: TrainConfig) -> None:
             raise UsageError("schedule must not be 'plateau' with overfit, which holds nothing out")
     if config.objective == "mae":
         _check_masked(config)
+    if config.layer_decay != 1 and (config.objective == "mae" or not is_transformer(config.model)):
+        owner = "objective 'mae'" if config.objective == "mae" else f"model {config.model!r}"
+        raise UsageError(
+            f"layer_decay must be 1 with {owner}, got {config.layer_decay}: it is of the compact "
+            "transformers that classify"
+        )
     if config.teacher is None:
         _check_without_teacher(config)
     _check_data(config)
@@ -142,7 +148,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
      "warmup_ratio cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
      lambda v: is_real(v) and 0 <= v < 1),
     ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: is_real(v) and 0 <= v <= 1),
-    ("min_crop_area", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
+    ("min_crop_area layer_decay", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
     ("decay_rate", "a number in (0, 1)", lambda v: is_real(v) and 0 < v < 1),
     ("rand_magnitude", "a number in [0, 10]", lambda v: is_real(v) and 0 <= v <= 10),
     ("download cpu_attention_dropout deterministic", "true or false",

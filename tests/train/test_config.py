@@ -97,6 +97,7 @@ TYPED = {
     "warmup_ratio": ("0.15", 0.15),
     "cooldown_ratio": ("0.05", 0.05),
     "weight_decay": ("0.01", 0.01),
+    "layer_decay": ("0.75", 0.75),
     "clip_grad": ("2.5", 2.5),
     "ema": ("0.99", 0.99),
     "early_stopping": ("4", 4),
@@ -201,7 +202,8 @@ WRONG = [
     *((name, value, "a number in [0, 1)") for name in SHARE for value in (-0.1, 1.0, *NOT_REAL)),
     *((name, value, "a probability in [0, 1]") for name in CHANCE
       for value in (-0.1, 1.1, *NOT_REAL)),
-    *(("min_crop_area", value, "a number in (0, 1]") for value in (0, -1, 1.1, *NOT_REAL)),
+    *((name, value, "a number in (0, 1]") for name in ("min_crop_area", "layer_decay")
+      for value in (0, -1, 1.1, *NOT_REAL)),
     *(("decay_rate", value, "a number in (0, 1)") for value in (0, -1, 1, *NOT_REAL)),
     *(("rand_magnitude", value, "a number in [0, 10]") for value in (-1, 10.5, *NOT_REAL)),
     *((name, value, "true or false") for name in ("download", "cpu_attention_dropout")
@@ -226,7 +228,7 @@ LIMITS = [
     ("epochs", 1), ("crop_padding", 0), ("seed", 0), ("weight_decay", 0), ("dropout", 0),
     ("ema", 0.9999), ("flip", 0), ("erasing", 1), ("mix_switch", 0.0), ("min_crop_area", 1),
     ("min_crop_area", 1e-3), ("rand_magnitude", 10), ("rand_magnitude", 0), ("min_lr", 0),
-    ("warmup_lr", 0.0),
+    ("warmup_lr", 0.0), ("layer_decay", 1), ("layer_decay", 1e-3),
 ]  # fmt: skip
 
 
@@ -262,6 +264,11 @@ def test_every_rule_takes_its_limit(name, value) -> None:
         ({"min_lr": 1.0}, "min_lr must be at most lr (0.002), got 1"),
         ({"warmup_lr": 0.5}, "warmup_lr must be at most lr (0.002), got 0.5"),
         ({"accumulation": 64, "batch_size": 32}, "at most batch_size (32), got 64"),
+        (
+            {"layer_decay": 0.5, "model": "mlp_naive"},
+            "layer_decay must be 1 with model 'mlp_naive', got 0.5: it is of the compact",
+        ),
+        ({"layer_decay": 0.5, "objective": "mae"}, "layer_decay must be 1 with objective 'mae'"),
         ({"flip": 0.5}, "are never mirrored, got 0.5"),
     ],
 )

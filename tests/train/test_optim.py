@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from compact_vit import create_model
 from compact_vit.errors import UsageError
-from compact_vit.train import train
+from compact_vit.train import resume, train
 from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.optim import build_optimizer, parameter_groups
-from compact_vit.train.rules import OPTIMIZERS
+from compact_vit.train.rules import OPTIMIZERS, SCHEDULES
+from compact_vit.train.schedule import build_schedule
 from compact_vit.train.state import TrainState, build_state
 from compact_vit.train.step import train_step
 
@@ -203,6 +204,67 @@ def test_the_groups_are_the_librarys(name) -> None:
         assert [id(p) for p in group["params"]] == [id(p) for p in want["params"]]
     if name in ("momentum", "nesterov", "muon"):
         assert [g["momentum"] for g in groups] == [MOMENTUM] * 2
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_layers_learn_the_slower_the_lower_they_are(optimizer, schedule, monkeypatch) -> None:
+    """Each step is that of the whole model's rate, times 0.5 for every layer that is above."""
+    monkeypatch.setattr("compact_vit.train.optim.multiplies_bf16", lambda device: False)
+    powers = {"tokenizer": 3, "class_token": 3, "positions": 3, "blocks.0": 2, "blocks.1": 1,
+              "norm": 1, "head": 0}  # fmt: skip
+    moved, rates = [], []
+    for layer_decay in (1.0, 0.5):
+        config = TrainConfig(
+            optimizer=optimizer, schedule=schedule, layer_decay=layer_decay, lr=LR, epochs=8,
+            val_fraction=0.5, weight_decay=DECAY, warmup_lr=LR, min_lr=0.01,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        model = create_model("vit_lite_2_4").double()
+        built = build_optimizer(model, config)
+        course = build_schedule(built, config, 1)
+        told = []
+        for step in range(6):
+            generator = torch.Generator().manual_seed(step)
+            for p in model.parameters():
+                p.data.zero_()  # so that weight decay does nothing, and nothing else differs
+                p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            built.step()
+            told.append([group["lr"] for group in built.param_groups])
+            course.step()
+        moved.append({name: p.detach().clone() for name, p in model.named_parameters()})
+        rates.append([lrs[0] for lrs in told])
+        assert all(len(set(lrs)) == 1 for lrs in told)  # what is logged and saved is the run's
+    assert rates[0] == rates[1]
+    for name, whole in moved[0].items():
+        power = next(n for prefix, n in powers.items() if name.startswith(prefix))
+        torch.testing.assert_close(moved[1][name], 0.5**power * whole)
+
+
+def test_weight_decay_is_of_the_same_parameters_in_layers() -> None:
+    model = create_model("cct2_2_3x2", drop_path=0.0)
+    config = TrainConfig(model="cct2_2_3x2", lr=LR, weight_decay=DECAY, layer_decay=0.7)
+    decayed, kept = parameter_groups(model, DECAY)
+    groups = build_optimizer(model, config).param_groups
+    for weight_decay, wanted in ((DECAY, decayed), (0.0, kept)):
+        own = [p for g in groups if g["weight_decay"] == weight_decay for p in g["params"]]
+        assert {id(p) for p in own} == {id(p) for p in wanted["params"]}
+        assert len(own) == len(wanted["params"])
+
+
+def test_a_run_in_layers_goes_on_bit_for_bit(everything, tmp_path, assert_same_run) -> None:
+    config = everything(epochs=2, layer_decay=0.6)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+
+    def stop(row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, output=tmp_path / "stopped", quiet=True, on_epoch=stop)
+    assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
+    plain = train(everything(epochs=2), output=tmp_path / "plain", quiet=True)
+    assert plain.history[-1]["lr"] == whole.history[-1]["lr"]
+    assert plain.history[-1]["train_loss"] != whole.history[-1]["train_loss"]
 
 
 def test_muon_needs_a_timm_that_has_it(monkeypatch) -> None:
