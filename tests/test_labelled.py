@@ -150,7 +150,7 @@ def test_what_is_refused(run, weights, picture_folder, tmp_path) -> None:
     refused("'rde' is not a class of the model: did you mean 'red'", run,
             pictures=tmp_path / "new")  # fmt: skip
     (tmp_path / "new" / "rde").rename(tmp_path / "new" / "cat")
-    refused("cat is not .*: they are blue, green, red$", run, pictures=tmp_path / "new")
+    refused("cat. is not .*: they are blue, green, red$", run, pictures=tmp_path / "new")
 
 
 def test_no_advice_for_training(weights, run, picture_folder, tmp_path) -> None:
