@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from ._checks import require
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 
 
 class Transform(Protocol):
@@ -76,15 +79,34 @@ def precise(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-@functools.lru_cache(maxsize=64)
+def constant(make: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """Keep the tensors that ``make`` returns: a copy to a GPU at every call would be a sync.
+
+    Not those made while something traces or compiles, nor in inference mode: elsewhere they are no
+    numbers, or autograd refuses them.
+    """
+    kept = functools.lru_cache(maxsize=64)(make)
+
+    @functools.wraps(make)
+    def made(*args: _Given.args, **kwargs: _Given.kwargs) -> _Made:
+        if torch.compiler.is_compiling():
+            return make(*args, **kwargs)
+        here = torch.empty(0, device="cpu")
+        plain = type(here) is Tensor and not here.is_inference()
+        return kept(*args, **kwargs) if plain else make(*args, **kwargs)  # type: ignore[arg-type]
+
+    return made
+
+
+@constant
 def per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Constants as ``[C,1,1]`` float32, kept: a copy to a GPU at every call would be a sync."""
-    return torch.tensor(values, device=device).view(-1, 1, 1)
+    """Numbers as ``[C,1,1]`` float32."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 def draw(generator: torch.Generator, *shape: int) -> Tensor:
     """Uniform float32 numbers in [0, 1) on the generator's device."""
-    return torch.rand(shape, generator=generator, device=generator.device)
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 def draw_below(generator: torch.Generator, bound: int, *shape: int) -> Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._batch import precise, to_uint8
+from ._batch import constant, precise, to_uint8
 
 
 def lookup(images: Tensor, tables: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _values(images: Tensor) -> Tensor:
     return _every_value(images.device)
 
 
-@functools.lru_cache(maxsize=16)
+@constant
 def _every_value(device: torch.device) -> Tensor:
     return torch.arange(256, dtype=torch.float32, device=device).view(1, 1, 256)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import unknown
-from ._batch import draw, draw_below, precise
+from ._batch import constant, draw, draw_below, precise
 from ._checks import require_number, require_pictures, require_whole
 from .operations import NUMBER, apply_operations
 from .subpolicies import SUBPOLICIES, read
@@ -134,10 +134,7 @@ def rand_arguments(
     )
 
 
-# Tables are kept per device: copying them to a GPU at every call would be a sync each time.
-
-
-@functools.lru_cache(maxsize=32)
+@constant
 def _subpolicies(
     policy: str, height: int, width: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,12 +142,12 @@ def _subpolicies(
     space = _space(10, 0.3, 150 / 331 * width, 150 / 331 * height, 30, 0.9, 4)
     rows = read(policy)
     numbers = torch.tensor([NUMBER[name] for name, _, _ in rows]).view(-1, 2)
-    chances = torch.tensor([chance for _, chance, _ in rows]).view(-1, 2)
+    chances = torch.tensor([chance for _, chance, _ in rows], dtype=torch.float32).view(-1, 2)
     arguments = torch.stack([space[name][bin_] for name, _, bin_ in rows]).view(-1, 2, 2)
     return numbers.to(device), chances.to(device), arguments.to(device, precise(device))
 
 
-@functools.lru_cache(maxsize=8)
+@constant
 def _trivial(device: torch.device) -> tuple[Tensor, Tensor]:
     """Numbers of the fourteen operations ``[14]`` and their arguments by sign ``[14,31,2]``."""
     space = _space(31, 0.99, 32, 32, 135, 0.99, 6)
@@ -159,7 +156,7 @@ def _trivial(device: torch.device) -> tuple[Tensor, Tensor]:
     return _numbers(tuple(space), device), arguments.to(device, precise(device))
 
 
-@functools.lru_cache(maxsize=16)
+@constant
 def _numbers(names: Sequence[str], device: torch.device) -> Tensor:
     return torch.tensor([NUMBER[name] for name in names], device=device)
 
@@ -177,17 +174,18 @@ def _space(
 
     Bin 0 is the weakest; ``bits`` is how many are lost in the last.
     """
-    none = torch.zeros(bins)
+    none = torch.zeros(bins, dtype=torch.float32)
+    line = functools.partial(torch.linspace, steps=bins, dtype=torch.float32)
     magnitudes = {
         "Identity": none,
-        "ShearX": torch.linspace(0, shear, bins),
-        "ShearY": torch.linspace(0, shear, bins),
-        "TranslateX": torch.linspace(0, shift_x, bins),
-        "TranslateY": torch.linspace(0, shift_y, bins),
-        "Rotate": torch.linspace(0, degrees, bins),
-        **{name: torch.linspace(0, change, bins) for name in _BLENDS},
-        "Posterize": 8 - (torch.arange(bins) / ((bins - 1) / bits)).round(),
-        "Solarize": torch.linspace(255, 0, bins),
+        "ShearX": line(0, shear),
+        "ShearY": line(0, shear),
+        "TranslateX": line(0, shift_x),
+        "TranslateY": line(0, shift_y),
+        "Rotate": line(0, degrees),
+        **{name: line(0, change) for name in _BLENDS},
+        "Posterize": 8 - (torch.arange(bins, dtype=torch.float32) / ((bins - 1) / bits)).round(),
+        "Solarize": line(255, 0),
         "AutoContrast": none,
         "Equalize": none,
         "Invert": none,
