@@ -1,7 +1,8 @@
 """Point-wise, colour and sharpness operations on a uint8 batch, each sample with its own strength.
 
-The arithmetic is torchvision's on uint8 tensors, step for step, so that results are equal bit for
-bit (contrast: up to 65,792 pixels a picture, beyond which a float32 sum is no longer exact).
+The arithmetic is that of ``torchvision.transforms.functional`` on uint8 tensors, step for step, so
+that results are equal bit for bit (contrast: up to 65,792 pixels a picture, beyond which a float32
+sum is no longer exact). That of ``torchvision.transforms.v2`` rounds differently here and there.
 
 B batch, C channels (1 or 3), H height, W width. Strengths are ``[B]``, best in float64.
 """

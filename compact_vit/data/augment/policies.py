@@ -1,7 +1,8 @@
 """AutoAugment, RandAugment and TrivialAugment of a uint8 batch, each sample with its own draw.
 
-Nearest-neighbour geometry with 0 outside, as torchvision's defaults. B batch, C channels, H height,
-W width, K operations, N operations per picture.
+Nearest-neighbour geometry with 0 outside, as torchvision's defaults; the arithmetic of the
+operations is that of its ``transforms``, not of ``transforms.v2``. B batch, C channels, H height, W
+width, K operations, N operations per picture.
 """
 
 from __future__ import annotations
