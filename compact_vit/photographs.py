@@ -13,11 +13,25 @@ if TYPE_CHECKING:
 _ORIENTATION, _BITS_PER_SAMPLE = 274, 258
 
 
+def fitted(image: Image, height: int, width: int, method: str = "bilinear") -> Image:
+    """``image`` as it is seen, scaled by ``method`` to cover the size in pixels, its centre kept.
+
+    ``ValueError`` as of ``as_seen``.
+    """
+    from PIL import Image as Images, ImageOps
+
+    image = as_seen(image)
+    if image.size != (width, height):  # colours are weighted by how opaque they are
+        image = ImageOps.fit(image, (width, height), Images.Resampling[method.upper()])
+    return on_white(image)
+
+
 def as_seen(image: Image) -> Image:
     """``image`` upright and of 8 bits: L or RGB, or LA or RGBA if some of it is transparent.
 
     Of 12 and 16 bits the upper 8. ``ValueError`` where it is not known how many there are.
     """
+    _load(image)
     return _upright(_eight_bits(image), image)
 
 
@@ -29,6 +43,18 @@ def on_white(image: Image) -> Image:
         return image
     white = Images.new("RGBA", image.size, "white")
     return Images.alpha_composite(white, image.convert("RGBA"))
+
+
+def _load(image: Image) -> None:
+    """Read the pixels of ``image``, if they are still in its file."""
+    name = getattr(image, "filename", "")
+    if name:  # PIL maps a file that has a name, and scrambles a TIFF that lies turned
+        image.filename = ""  # type: ignore[attr-defined]
+    try:
+        image.load()
+    finally:
+        if name:
+            image.filename = name  # type: ignore[attr-defined]
 
 
 def _upright(image: Image, taken: Image) -> Image:

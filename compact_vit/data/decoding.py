@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError
-from ..photographs import as_seen, on_white
+from ..photographs import fitted
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.uint8]]
@@ -113,7 +113,7 @@ def without_remarks() -> Iterator[None]:
 
 
 def _decoded(path: str, height: int, width: int) -> Array:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
@@ -128,11 +128,7 @@ def _decoded(path: str, height: int, width: int) -> Array:
             raise Image.DecompressionBombError
         side = 2 * max(height, width)
         opened.draft(None, (side, side))  # large JPEGs decode at a half, quarter or eighth
-        opened.load()
-        image = as_seen(opened)
-        if image.size != (width, height):  # colours are weighted by how opaque they are
-            image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
-        return np.asarray(on_white(image).convert("RGB"))
+        return np.asarray(fitted(opened, height, width).convert("RGB"))
 
 
 def _kind(path: str, mode: int) -> str:

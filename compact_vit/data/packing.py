@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: part of every key: raise it when the same files would pack into other bytes
-_FORMAT = 3
+_FORMAT = 4
 #: pictures decoded at a time by one worker
 _CHUNK = 32
 #: pictures from which on it pays to start processes

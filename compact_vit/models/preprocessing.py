@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, is_real, unknown
-from ..photographs import as_seen, on_white
+from ..photographs import fitted
 from .config import ModelConfig
 
 #: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
@@ -133,7 +133,7 @@ class Preprocess:
 
     def _fit_image(self, picture: Any, size: tuple[int, int]) -> Tensor:
         """A picture of PIL, centre cropped to the shape of ``size`` and scaled to it."""
-        from PIL import Image, ImageOps
+        from PIL import Image
         from torchvision.transforms.v2 import functional as F
 
         if not isinstance(picture, Image.Image):
@@ -143,13 +143,10 @@ class Preprocess:
         if mode is None:
             raise UsageError(f"give tensors to a model of {len(self.mean)} channels, not pictures")
         try:
-            image = as_seen(picture)
+            image = fitted(picture, *size, self.interpolation)
         except ValueError as error:
             raise UsageError(f"the picture cannot be prepared: {error}") from None
-        if image.size != size[::-1]:
-            method = Image.Resampling[self.interpolation.upper()]
-            image = ImageOps.fit(image, size[::-1], method)
-        return F.pil_to_tensor(on_white(image).convert(mode))
+        return F.pil_to_tensor(image.convert(mode))
 
     def _fit_tensor(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """The same of a tensor: ``[..., C, H, W] -> [..., C, *size]``."""

@@ -254,6 +254,17 @@ def test_orientation(tmp_path):
     assert np.array_equal(read(tmp_path / "x.png"), RGB)
 
 
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "RGBA", "CMYK"])
+def test_turned_tiffs_that_are_not_compressed(tmp_path, mode, turned):
+    values = DEEP if mode == "I;16" else RANDOM.integers(0, 256, (W, H, len(mode))).astype(np.uint8)
+    values = values.reshape(W, H, -1).squeeze()
+    image = Image.fromarray(values, mode) if mode == "CMYK" else Image.fromarray(values)
+    image.save(tmp_path / "x.tif", tiffinfo={274: turned})
+    image.save(tmp_path / "packed.tif", tiffinfo={274: turned}, compression="tiff_lzw")
+    assert np.array_equal(read(tmp_path / "x.tif"), read(tmp_path / "packed.tif"))
+
+
 def test_an_orientation_that_cannot_be_read_is_none(tmp_path):
     for damaged in (b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"):
         Image.fromarray(RGB).save(tmp_path / "x.png", exif=damaged)
