@@ -80,6 +80,6 @@ class ConvTokenizer(nn.Module):
         # not by contiguous(memory_format=...), which torch.func.vmap does not know
         x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = norm(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1))
-            x = F.relu(x, inplace=True)  # neither pool nor norm needs its output again
+            # not in place, though neither pool nor norm needs its output: hooks may have it
+            x = F.relu(norm(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1)))
         return x.flatten(2).transpose(1, 2)  # [B, D, h, w] -> [B, N, D]

@@ -88,6 +88,20 @@ def test_relu_after_the_pool_is_relu_before_it(kernel: int, convs: int) -> None:
         torch.testing.assert_close(a.grad, b.grad)
 
 
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_hooks_have_what_modules_gave(batch_norm: bool) -> None:
+    torch.manual_seed(0)
+    tokenizer = ConvTokenizer(3, 8, 3, 2, hidden_dim=4, batch_norm=batch_norm)
+    seen = []
+    for module in tokenizer.modules():
+        module.register_full_backward_hook(lambda *_: None)
+        module.register_forward_hook(lambda *given: seen.append((given[2], given[2].clone())))
+    tokenizer(torch.randn(2, 3, 16, 16, requires_grad=True)).sum().backward()
+    assert len(seen) == 5
+    for given, copied in seen:
+        assert torch.equal(given, copied)
+
+
 def test_convolutions_have_the_published_widths_and_no_bias() -> None:
     shapes = [tuple(p.shape) for p in ConvTokenizer(3, 256, 3, 3).parameters()]
     assert shapes == [(64, 3, 3, 3), (64, 64, 3, 3), (256, 64, 3, 3)]
