@@ -36,18 +36,21 @@ class DropPath(nn.Module):
 
         It is also None where ``add`` drops by a mask: on an accelerator, whose host would wait to
         hear how many survive, and in what is traced, scripted, compiled or transformed by
-        ``torch.func``, where that is no number.
+        ``torch.func``, where that is no number. ``torch.jit.trace``, which has plain tensors,
+        records the indices.
         """
         if self.rate == 0.0 or not self.training:
             return None
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
             masked = True
         else:
-            traced = isinstance(x, torch.fx.Proxy) or torch.compiler.is_compiling()
+            # of most tracers the tensors are of a kind of their own
+            traced = torch.compiler.is_compiling() or type(x) is not Tensor
             masked = traced or x.device.type != "cpu" or is_functorch_wrapped_tensor(x)
         if masked:
             return None
-        return torch.empty(x.shape[0]).bernoulli_(1.0 - self.rate).nonzero().squeeze(1)
+        drawn = torch.empty(x.shape[0], device=x.device).bernoulli_(1.0 - self.rate)
+        return drawn.nonzero().squeeze(1)
 
     def add(self, x: Tensor, branch: Tensor, kept: Tensor | None) -> Tensor:
         """``x [B, ...]`` plus the scaled branch ``[B', ...]`` of the samples ``kept``."""

@@ -6,6 +6,9 @@ import math
 
 import pytest
 import torch
+from functorch.compile import aot_function, make_boxed_func
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from compact_vit.layers import DropPath
 from compact_vit.layers.drop_path import take
@@ -76,6 +79,33 @@ def test_survivors_alone_give_the_same_as_a_mask(rate: float) -> None:
     torch.testing.assert_close(gathered, masked)
     again = torch.autograd.grad(gathered.square().sum(), [x, *branch.parameters()])
     torch.testing.assert_close(again, gradients)
+
+
+def test_the_default_device_draws_nothing() -> None:
+    x = torch.randn(16, 3)
+    torch.manual_seed(6)
+    wanted = DropPath(0.5).kept(x)
+    torch.manual_seed(6)
+    with torch.device("meta"):
+        assert torch.equal(DropPath(0.5).kept(x), wanted)
+
+
+def test_what_traces_drops_by_a_mask() -> None:
+    drop = DropPath(0.5)
+
+    def layer(x: torch.Tensor) -> torch.Tensor:
+        kept = drop.kept(x)
+        assert kept is None
+        return drop.add(x, x.sin(), kept)
+
+    x = torch.randn(16, 3, requires_grad=True)
+    with FakeTensorMode() as mode:
+        assert layer(mode.from_tensor(x)).shape == x.shape
+    for tracing in ("fake", "symbolic"):
+        assert make_fx(layer, tracing_mode=tracing)(x)(x).shape == x.shape
+    aot_function(layer, fw_compiler=lambda graph, _: make_boxed_func(graph))(x).sum().backward()
+    assert x.grad is not None
+    assert isinstance(torch.fx.symbolic_trace(drop), torch.fx.GraphModule)
 
 
 def test_evaluation_keeps_every_sample() -> None:
