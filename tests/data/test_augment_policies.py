@@ -322,6 +322,15 @@ def test_a_strided_batch_is_as_good_as_a_contiguous_one():
             r"^labels must be whole numbers \[2\], one per image, got int64 \[3\]$",
         ),
         *(
+            (
+                lambda wrong=wrong: Mix(10)(
+                    smooth(2).float(), torch.tensor([3, wrong]), generator()
+                ),
+                f"^labels must be from 0 to 9, got {wrong}$",
+            )
+            for wrong in (-1, 10)
+        ),
+        *(
             (lambda t=t: t(smooth(2).to("meta"), generator()), "generator must live")
             for t in (*PIPELINE[:10], lambda x, g: Mix(10)(x.float(), torch.zeros(2).long(), g))
         ),

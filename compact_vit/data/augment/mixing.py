@@ -53,15 +53,27 @@ class Mix:
         if labels.is_floating_point() or labels.shape != images.shape[:1]:
             wanted = f"whole numbers [{len(images)}], one per image"
             raise UsageError(f"labels must be {wanted}, got {described(labels)}")
-        targets = (
-            labels.unsqueeze(1) == torch.arange(self.num_classes, device=labels.device)
-        ).float()
+        targets = self._one_hot(labels)
         if not (self.mixup_alpha or self.cutmix_alpha):
             return images, targets
         ours = self._shares(images, generator)  # [B,1,H,W]
         mixed = torch.lerp(images.roll(1, 0), images, ours.to(images.dtype))
         share = ours.mean((2, 3), dtype=torch.float32)  # [B,1]
         return mixed, torch.lerp(targets.roll(1, 0), targets, share)
+
+    def _one_hot(self, labels: Tensor) -> Tensor:
+        """Float32 ``[B,K]``; a label that is no class is an error, of the device's own on a GPU."""
+        shape = (len(labels), self.num_classes)
+        none = torch.zeros(shape, dtype=torch.float32, device=labels.device)
+        try:
+            return none.scatter(1, labels.long().unsqueeze(1), 1.0)
+        except RuntimeError:
+            low, high = int(labels.min()), int(labels.max())
+            last = self.num_classes - 1
+            if low >= 0 and high <= last:
+                raise
+            wrong = low if low < 0 else high
+            raise UsageError(f"labels must be from 0 to {last}, got {wrong}") from None
 
     def _shares(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The share of a sample's own picture in each pixel ``[B,1,H,W]``, float32."""
