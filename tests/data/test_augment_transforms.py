@@ -126,6 +126,12 @@ def test_resized_crop_falls_back_to_the_largest_central_part():
     assert boxes.int().tolist() == [list(want)] * 4
 
 
+@pytest.mark.parametrize(("size", "ratio"), [((1, 8), (0.2, 0.4)), ((8, 1), (3.0, 5.0))])
+def test_resized_crop_falls_back_to_a_pixel_at_least(size, ratio):
+    images = torch.full((50, 3, *size), 200, dtype=torch.uint8)
+    assert torch.equal(RandomResizedCrop(ratio=ratio)(images, generator()), images)
+
+
 @pytest.mark.parametrize("channels", [3, 1])
 def test_normalize_is_torchvisions(channels):
     mean, std = (0.4914, 0.4822, 0.4465)[:channels], (0.247, 0.2435, 0.2616)[:channels]
@@ -136,6 +142,9 @@ def test_normalize_is_torchvisions(channels):
     torch.testing.assert_close(got, want, rtol=1e-5, atol=2e-6)
     half = Normalize(mean, std, torch.bfloat16)(images, generator())
     assert torch.equal(half, got.bfloat16())
+    listed = Normalize(list(mean), list(std))
+    assert listed == Normalize(mean, std)
+    assert torch.equal(listed.undone(got), images)
 
 
 @pytest.mark.parametrize("mode", ["pixel", "const"])

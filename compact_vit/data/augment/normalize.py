@@ -31,6 +31,7 @@ class Normalize:
             )
             for value in getattr(self, field):
                 require_number(field, value, 0)
+            object.__setattr__(self, field, tuple(getattr(self, field)))  # a list is no key
         require(len(self.mean) == len(self.std), "std", f"{len(self.mean)} numbers", self.std)
         require(min(self.std) > 0, "std", "positive", self.std)
         require(self.dtype.is_floating_point, "dtype", "a floating point type", self.dtype)
