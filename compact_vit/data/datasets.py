@@ -5,9 +5,10 @@ Letters: N pictures, C channels, H and W the height and width.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from ..errors import UsageError, unknown
 from .catalog import ON_BAD_PICTURE, DatasetInfo, dataset_info
 from .pictures import DataSplits, Pictures, channel_sums, height_width, resize, statistics
 
+_log = logging.getLogger(__name__)
+
+#: classes that a warning names
+_NAMED = 8
 #: the digits have no official test part: this seed draws the fifth that serves as one
 _DIGITS_SEED = 0
 
@@ -34,14 +39,24 @@ def load_dataset(
 
     ``img_size`` is a side or (height, width); None is the data set's own default. ``data_dir``
     holds the pictures of ``folder`` and the archives of the others (None: ``$COMPACT_VIT_DATA``,
-    else ``~/.cache/compact_vit/data``); ``digits`` needs none. An archive that is not there is
+    else ``~/.cache/compact_vit/data``); ``digits`` takes none. An archive that is not there is
     downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged; with
     ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is no readable picture, and
-    with ``test_fraction`` that share of its one set of pictures tests.
+    with ``test_fraction`` that share of its one set of pictures tests; other sets have their own.
     """
     info = dataset_info(name)
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
+    if test_fraction and name != "folder":
+        raise UsageError(
+            f"test_fraction must be left out: {info.title} has test pictures of its own, got "
+            f"{test_fraction}"
+        )
+    if data_dir is not None and name == "digits":
+        raise UsageError(
+            f"data_dir must not be given: digits are built in, got {os.fspath(data_dir)!r}; for a "
+            "folder of pictures choose the data set 'folder'"
+        )
     size = height_width(info.img_size if img_size is None else img_size)
     if name == "digits":
         splits = _digits(size)
@@ -57,9 +72,10 @@ def load_dataset(
         splits = load_folder(data_dir, size, skip=skip, test_fraction=test_fraction)
     else:
         from .archives import load_archive
+        from .packing import at_home
 
-        root = Path(data_dir or os.environ.get("COMPACT_VIT_DATA") or "~/.cache/compact_vit/data")
-        splits = load_archive(info, root.expanduser(), size, download)
+        root = data_dir or os.environ.get("COMPACT_VIT_DATA") or "~/.cache/compact_vit/data"
+        splits = load_archive(info, at_home(root, "COMPACT_VIT_DATA"), size, download)
     return _checked(info, splits)
 
 
@@ -108,8 +124,9 @@ def stratified_split(
 ) -> tuple[Tensor, Tensor]:
     """Indices, ascending, of the part kept and of the ``fraction`` held out, alike in every class.
 
-    ``labels int64 [N]`` -> two disjoint ``int64`` vectors that together hold 0..N-1. A
-    ``UsageError`` names ``classes``.
+    ``labels int64 [N]`` -> two disjoint ``int64`` vectors that together hold 0..N-1. Where there
+    are many of some classes and few of others, a part may be without one, which a warning says. It
+    and a ``UsageError`` name ``classes``.
     """
     from sklearn.model_selection import train_test_split
 
@@ -130,10 +147,19 @@ def stratified_split(
             stratify=labels.numpy(),
         )
     except ValueError:
+        least, total = len(present), len(labels)
+        shares = (percent / 100 for percent in range(1, 100))
+        right = [share for share in shares if least <= math.ceil(share * total) <= total - least]
         raise UsageError(
-            f"held-out fraction: wanted every one of {len(present)} classes in both parts of"
-            f" {len(labels)} pictures, got {fraction}: give between"
-            f" {len(present) / max(1, len(labels)):.2g} and"
-            f" {1 - len(present) / max(1, len(labels)):.2g}"
+            f"held-out fraction: wanted every one of {least} classes in both parts of {total}"
+            f" pictures, got {fraction}: give between {right[0]} and {right[-1]}"
         ) from None
+    for part, rows in (("held out", held), ("kept", kept)):
+        if missing := sorted(set(present.tolist()) - set(labels[torch.from_numpy(rows)].tolist())):
+            named = ", ".join(str(classes[k] if classes else k) for k in missing[:_NAMED])
+            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            _log.warning(
+                "warning: of the %s pictures %s none is of %s of the %s classes: %s%s",
+                *(f"{len(rows):,}", part, f"{len(missing):,}", f"{len(present):,}", named, more),
+            )
     return torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))

@@ -43,7 +43,7 @@ def load_folder(
     for a folder that is missing, unreadable, empty, or of a class that ``train`` does not have;
     a warning for classes that are not tested.
     """
-    root = Path(data_dir).expanduser()
+    root = Path(os.path.expanduser(data_dir))  # leaves a ~ that is nobody's home
     try:
         folders = shared_folder(root) if test_fraction else parts_of(root)
         names = classes_of(folders["train"])

@@ -78,9 +78,20 @@ class Packed:
 
 def cache_dir() -> Path:
     """Where packs are kept: ``$COMPACT_VIT_CACHE``, else ``compact_vit`` in the user's cache."""
-    if own := os.environ.get("COMPACT_VIT_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "compact_vit"
+    own = os.environ.get("COMPACT_VIT_CACHE")
+    cache = at_home(own or os.environ.get("XDG_CACHE_HOME") or "~/.cache", "COMPACT_VIT_CACHE")
+    return cache if own else cache / "compact_vit"
+
+
+def at_home(path: str | os.PathLike[str], setting: str) -> Path:
+    """``path``, to be written in, with its ``~`` expanded; else an error that names ``setting``."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UsageError(
+            f"cannot tell which folder {expanded} is: no home folder is known; give {setting} a "
+            "path without ~"
+        )
+    return Path(expanded)
 
 
 def clear_cache() -> int:

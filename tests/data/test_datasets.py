@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -219,3 +220,27 @@ def test_fraction_that_cannot_be_stratified():
         stratified_split(torch.tensor([0, 0, 1, 1, 2]), 0.4, 0)
     with pytest.raises(UsageError, match="every one of 10 classes in both parts of 20 pictures"):
         stratified_split(torch.arange(20) % 10, 0.1, 0)
+
+
+@pytest.mark.parametrize("total", [7, 13, 20, 29, 99, 101, 149])
+def test_the_advised_fractions_can_be_stratified(total):
+    for classes in range(2, total // 2 + 1):
+        labels = torch.arange(total) % classes
+        for refused in (1e-4, 1 - 1e-4):
+            with pytest.raises(UsageError) as caught:
+                stratified_split(labels, refused, 0)
+            advised = re.search(r": give between (\S+) and (\S+)$", str(caught.value)).groups()
+            for fraction in map(float, advised):
+                for part in stratified_split(labels, fraction, 0):
+                    assert len(part) >= classes
+
+
+@pytest.mark.parametrize(("fraction", "part", "count"), [(0.1, "held out", 10), (0.9, "kept", 10)])
+def test_a_class_that_is_too_rare_for_a_part_is_said(fraction, part, count, caplog):
+    labels = torch.tensor([0] * 98 + [1] * 2)
+    stratified_split(labels, 0.5, 0, ("cat", "dog"))
+    assert caplog.records == []
+    stratified_split(labels, fraction, 0, ("cat", "dog"))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"warning: of the {count} pictures {part} none is of 1 of the 2 classes: dog"
+    ]

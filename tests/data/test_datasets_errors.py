@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from compact_vit.data.datasets import load_dataset
+from compact_vit.data.packing import cache_dir
 from compact_vit.errors import UsageError
 
 
@@ -33,6 +36,37 @@ def test_no_network_says_where_to_put_the_archive(tiny_cifar100):
     said = refusal("cifar100", data_dir=tiny_cifar100, download=False)
     assert "downloading is off" in said
     assert "http://127.0.0.1:9/cifar-100-python.tar.gz" in said
+
+
+def test_a_home_that_is_not_known(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # a folder of the name ~ would be made here
+    assert refusal("folder", data_dir="~nobody-of-this-name/x").startswith(
+        "data folder ~nobody-of-this-name/x does not exist"
+    )
+    monkeypatch.setattr("os.path.expanduser", os.fspath)  # as in a container without users
+    monkeypatch.delenv("COMPACT_VIT_DATA", raising=False)
+    told = "cannot tell which folder {} is: no home folder is known; give {} a path without ~"
+    place = "~/.cache/compact_vit/data"
+    assert refusal("mnist") == told.format(place, "COMPACT_VIT_DATA")
+    for name, value in (("XDG_CACHE_HOME", ""), ("COMPACT_VIT_CACHE", "~/mine")):
+        monkeypatch.delenv("COMPACT_VIT_CACHE", raising=False)
+        monkeypatch.setenv(name, value)
+        with pytest.raises(UsageError) as caught:
+            cache_dir()
+        assert str(caught.value) == told.format(value or "~/.cache", "COMPACT_VIT_CACHE")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_named_set_does_not_take():
+    assert refusal("digits", test_fraction=0.5) == (
+        "test_fraction must be left out: Handwritten digits (scikit-learn) has test pictures of "
+        "its own, got 0.5"
+    )
+    assert refusal("mnist", test_fraction=0.5, download=False).startswith("test_fraction must be")
+    assert refusal("digits", data_dir=Path("pictures")) == (
+        "data_dir must not be given: digits are built in, got 'pictures'; for a folder of pictures "
+        "choose the data set 'folder'"
+    )
 
 
 def test_no_network_names_every_missing_file(tiny_mnist):
