@@ -34,13 +34,12 @@ def open_pictures(
     """The model of a run or of weights, and all pictures in the class folders of ``folder``.
 
     They are read as the model takes them, ``uint8 [N,C,H,W]``, with the labels that their classes
-    have in the model; a warning names its classes without any. Raises ``UsageError`` for a class
+    have in the model; a warning names those without any. Raises ``UsageError`` for a class
     that the model does not know, and for a file that is no readable picture; with
     ``on_bad_picture`` ``"skip"`` those are left out, and a warning names them.
     """
     from .data.catalog import ON_BAD_PICTURE
     from .data.pictures import Pictures
-    from .data.tree import listed, shown
 
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
@@ -54,10 +53,6 @@ def open_pictures(
     files, labels = _labelled(root, trained.classes)
     images, kept = _decoded(root, files, config.height_width, on_bad_picture == "skip")
     labels = [labels[row] for row in kept]
-    absent = [name for label, name in enumerate(trained.classes) if label not in set(labels)]
-    if absent:
-        told = f"{len(absent):,} of the model's {len(trained.classes):,} classes"
-        _log.warning("warning: %s has no pictures of %s: %s", shown(root), told, listed(absent))
     import torch
 
     return trained, Pictures(gray(images) if config.in_chans == 1 else images, torch.tensor(labels))

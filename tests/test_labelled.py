@@ -71,9 +71,7 @@ def test_the_labels_are_the_models(run, picture_folder, caplog) -> None:
     each = [dict(answer) for answer in predict_pictures(run, files, device="cpu")]
     expected = torch.tensor([[row[name] for name in ("blue", "green", "red")] for row in each])
     torch.testing.assert_close(told.probabilities.float(), expected)
-    assert caplog.messages == [
-        f"warning: {new} has no pictures of 2 of the model's 3 classes: blue, green"
-    ]
+    assert caplog.messages == [f"warning: {new} has no pictures of 2 of the 3 classes: blue, green"]
 
 
 def test_a_model_that_sees_gray(tmp_path) -> None:

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from .decoding import BadPicturesError, printable
 from .packing import Packed, PictureFile, pack
 from .pictures import DataSplits, Pictures
-from .tree import classes_of, listed, parts_of, pictures_of, shared_folder, shown
+from .tree import classes_of, parts_of, pictures_of, shared_folder, shown, warn_of_loose
 
 _log = logging.getLogger(__name__)
 
@@ -41,12 +41,13 @@ def load_folder(
     Those that are no readable pictures are refused together, before anything is trained; with
     ``skip`` they are left out, counted in ``skipped`` and named in a warning. ``UsageError`` too
     for a folder that is missing, unreadable, empty, or of a class that ``train`` does not have;
-    a warning for classes that are not tested.
+    a warning for classes that are not tested, and for files that lie beside the class folders.
     """
     root = Path(os.path.expanduser(data_dir))  # leaves a ~ that is nobody's home
     try:
         folders = shared_folder(root) if test_fraction else parts_of(root)
         names = classes_of(folders["train"])
+        warn_of_loose(dict.fromkeys(folders.values()))
         if test_fraction:
             found = _divided(*pictures_of(folders["train"], names), test_fraction, names)
         else:
@@ -132,13 +133,5 @@ def _labelled(part: Path, packed: Packed, labels: list[int], classes: tuple[str,
         raise UsageError(
             f"class folder {shown(part / classes[label])}: wanted pictures, and none of its"
             f" {labels.count(label):,} files is one that can be read: repair or remove it"
-        )
-    if absent := sorted(set(range(len(classes))) - set(good)):
-        _log.warning(
-            "warning: %s has no pictures of %s of the %s classes: %s",
-            shown(part),
-            f"{len(absent):,}",
-            f"{len(classes):,}",
-            listed(classes[label] for label in absent),
         )
     return Pictures(packed.images, torch.tensor(good))

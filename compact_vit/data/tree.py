@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import unicodedata
@@ -11,6 +12,8 @@ from pathlib import Path
 from ..errors import UsageError, nearest
 from .decoding import FORMATS, printable
 from .packing import PictureFile
+
+_log = logging.getLogger(__name__)
 
 #: what desktops leave in folders, besides hidden files
 _STRAYS = ("thumbs.db", "desktop.ini")
@@ -115,7 +118,32 @@ def pictures_of(
         labels += [label_of[printable(name)]] * len(inside)
     if not files:
         raise UsageError(f"{shown(part)}: wanted a folder of pictures for each class, found none")
+    if absent := sorted(set(range(len(classes))) - set(labels)):
+        _log.warning(
+            "warning: %s has no pictures of %s of the %s classes: %s",
+            shown(part),
+            f"{len(absent):,}",
+            f"{len(classes):,}",
+            listed(classes[label] for label in absent),
+        )
     return files, labels
+
+
+def warn_of_loose(parts: Iterable[Path]) -> None:
+    """Say which files lie beside the class folders of ``parts``: they have no class."""
+    loose = [
+        os.path.join(part.name, entry)
+        for part in parts
+        for entry in sorted(os.listdir(part))
+        if _counts(entry) and not (part / entry).is_dir()
+    ]
+    if loose:
+        told = "warning: left out, for they lie beside the class folders, %s in all: %s"
+        _log.warning(told, f"{len(loose):,}", listed(loose))
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _STRAYS
 
 
 def _walk(folder: str, name: str, above: Iterable[_Place]) -> Iterator[PictureFile]:
@@ -136,7 +164,7 @@ def _walk(folder: str, name: str, above: Iterable[_Place]) -> Iterator[PictureFi
             continue
         around |= {_place(found)}
         for inner in os.listdir(path):
-            if not inner.startswith(".") and inner.lower() not in _STRAYS:
+            if _counts(inner):
                 left.append((os.path.join(path, inner), f"{name}/{inner}", around))
 
 

@@ -173,6 +173,39 @@ def test_classes_that_are_not_tested_are_said(tmp_path, caplog):
     ]
 
 
+def test_files_beside_the_class_folders_are_said(tmp_path, caplog):
+    root = two_classes(tmp_path / "root")
+    paint(root / "train" / "loose.png")
+    (root / "train" / "a" / "x.txt").symlink_to(root / "train" / "a" / "x.png")
+    for name in (".hidden", "Thumbs.db", "desktop.ini"):
+        (root / "train" / name).write_text("")
+    (root / "test" / "labels.csv").write_text("")
+    (root / "README").write_text("")
+    splits = load_dataset("folder", data_dir=root)
+    assert len(splits.train) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: left out, for they lie beside the class folders, 2 in all: "
+        "train/loose.png, test/labels.csv"
+    ]
+    caplog.clear()
+    shutil.rmtree(root / "test")
+    paint(root / "train" / "b" / "y.png")
+    load_dataset("folder", data_dir=root, test_fraction=0.5)
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "train/loose.png"
+    ]
+
+
+def test_a_class_too_rare_to_be_tested_is_said_once(tmp_path, caplog):
+    for name, count in (("many", 18), ("few", 2)):
+        for i in range(count):
+            paint(tmp_path / name / f"{i}.png")
+    load_dataset("folder", data_dir=tmp_path, test_fraction=0.1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "warning: of the 2 pictures held out none is of 1 of the 2 classes: few"
+    ]
+
+
 def test_a_class_that_is_only_tested(tmp_path):
     root = two_classes(tmp_path / "root")
     paint(root / "test" / "A" / "x.png")
