@@ -75,12 +75,19 @@ def kept(store: Path) -> tuple[MappedArray, dict[str, Any]] | None:
         return None
 
 
-def mapped(path: Path, mode: Literal["r", "r+"] = "r") -> MappedArray:
+def mapped(path: Path, mode: Literal["c", "r", "r+"] = "c") -> MappedArray:
     """The array in the file ``path``, read on demand, and written in ``mode`` r+.
 
-    Windows neither moves nor deletes the file as long as that is used.
+    By default what is written into the array stays in memory, and the file as it is; but where the
+    system has no room for all of it to be written, it is read-only. Windows neither moves nor
+    deletes the file as long as that is used.
     """
-    array: MappedArray = np.load(path, mmap_mode=mode, allow_pickle=False)
+    try:
+        array: MappedArray = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except OSError:
+        if mode != "c":
+            raise
+        return mapped(path, "r")
     return array
 
 

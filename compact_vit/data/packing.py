@@ -67,7 +67,7 @@ class PictureFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Packed:
-    """Pictures ``uint8 [N,3,H,W]``, read-only when they are kept, and their statistics in 0..1."""
+    """Pictures ``uint8 [N,3,H,W]``, as in ``Pictures``, and their statistics in 0..1."""
 
     images: Tensor
     mean: tuple[float, ...]

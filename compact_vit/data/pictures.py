@@ -25,8 +25,9 @@ _CHUNK = 1 << 22
 class Pictures:
     """Pictures ``uint8 [M,C,H,W]``, the ``rows int64 [N]`` that count, their labels ``int64 [N]``.
 
-    Without ``rows`` all count, in their order. The pictures may be a read-only view of a file: copy
-    before writing into them.
+    Without ``rows`` all count, in their order. The pictures may lie in a file: what is written into
+    them is not written there. One larger than the memory may be read-only, and writing ends the
+    process: copy before.
     """
 
     images: Tensor

@@ -8,12 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from compact_vit.data import packing
 from compact_vit.data.datasets import load_dataset
 from compact_vit.data.packing import BadPicturesError
+from compact_vit.data.prefetch import is_mapped
 from compact_vit.errors import UsageError
 
 MAPS = Path("/proc/self/maps")
@@ -29,6 +31,35 @@ def wanted(picture_folder, cache) -> torch.Tensor:
     images = pictures(picture_folder).clone()
     packing.clear_cache()
     return images
+
+
+def test_what_is_written_into_pictures_is_not_written_into_their_file(picture_folder, cache):
+    pictures(picture_folder)
+    before = {path: path.read_bytes() for path in cache.iterdir()}
+    images = pictures(picture_folder)
+    assert is_mapped(images) == MAPS.exists()
+    wanted = images.clone()
+    images[0].fill_(7)
+    assert (images[0] == 7).all()
+    assert {path: path.read_bytes() for path in cache.iterdir()} == before
+    assert torch.equal(pictures(picture_folder), wanted)
+
+
+def test_a_file_that_memory_has_no_room_for_is_mapped_to_be_read(
+    picture_folder, cache, wanted, monkeypatch
+):
+    load, modes = np.load, []
+
+    def without_room(path, mmap_mode, **options):
+        modes.append(mmap_mode)
+        if mmap_mode == "c":
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return load(path, mmap_mode, **options)
+
+    monkeypatch.setattr(np, "load", without_room)
+    for _ in range(2):
+        assert torch.equal(pictures(picture_folder), wanted)
+    assert modes[-2:] == ["c", "r"]
 
 
 # --- Windows, which neither moves nor deletes a file that is mapped
