@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 import torchvision.transforms.functional as F
@@ -42,6 +44,18 @@ def spaces(height: int, width: int) -> dict[str, dict[str, tuple[Tensor, bool]]]
 
 def expected(image: Tensor, name: str, magnitude: float) -> Tensor:
     return reference._apply_op(image, name, magnitude, F.InterpolationMode.NEAREST, None)
+
+
+def drawn(operation):
+    """``operation`` on pictures, where it gives tables of values."""
+    if operation in (ops.color, ops.sharpness):
+        return operation
+    return lambda images, *strength: ops.lookup(images, operation(images, *strength))
+
+
+def test_operations_can_be_pickled():
+    for operation in (ops.posterize, ops.invert, ops.color):
+        assert pickle.loads(pickle.dumps(operation)) is operation
 
 
 def cases(space: dict[str, tuple[Tensor, bool]]) -> list[tuple[str, float]]:
@@ -98,6 +112,7 @@ def test_every_operation_at_every_magnitude_is_torchvisions(space, size, channel
 @pytest.mark.parametrize("channels", [3, 1])
 def test_functional_forms_on_every_picture(operation, theirs, strengths, channels):
     images = pictures(32, 32, channels)
+    operation = drawn(operation)
     if strengths is None:
         assert torch.equal(operation(images), torch.stack([theirs(image) for image in images]))
         return
@@ -109,7 +124,7 @@ def test_functional_forms_on_every_picture(operation, theirs, strengths, channel
 
 def test_solarize_add_by_hand():
     images = torch.tensor([0, 27, 126, 127, 128, 255], dtype=torch.uint8).view(1, 1, 2, 3)
-    got = ops.solarize_add(images.repeat(2, 1, 1, 1), torch.tensor([0.0, 129.0]))
+    got = drawn(ops.solarize_add)(images.repeat(2, 1, 1, 1), torch.tensor([0.0, 129.0]))
     assert got[0].flatten().tolist() == [0, 27, 126, 127, 128, 255]
     assert got[1].flatten().tolist() == [129, 156, 255, 255, 128, 255]
 

@@ -57,7 +57,7 @@ def _geometric(images: Tensor, argument: Tensor, operation: Tensor) -> Tensor:
 
 def _pointwise(images: Tensor, argument: Tensor, operation: Tensor) -> Tensor:
     number = (operation - _FIRST_POINTWISE).clamp(min=0)
-    tables = per_operation(number, [op.tables for op in _POINTWISE], images, argument)
+    tables = per_operation(number, _POINTWISE, images, argument)
     return ops.lookup(images, tables)
 
 

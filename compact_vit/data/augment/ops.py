@@ -23,54 +23,50 @@ def lookup(images: Tensor, tables: Tensor) -> Tensor:
     return to_uint8(tables).gather(2, images.flatten(2).long()).view(images.shape)
 
 
-class Pointwise:
-    """An operation that maps values one by one, known by its look-up tables.
+def pointwise(table: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An operation that maps values one by one, as its look-up tables.
 
-    Called with images ``[B,C,H,W]`` and, where the operation has one, a strength ``[B]``. Tables
-    are a quarter of a 32x32 picture: to build them and look up once is how many samples with
-    different operations are served together.
+    Called with images ``[B,C,H,W]`` and, where the operation has one, a strength ``[B]``, it gives
+    float32 ``[B,C,256]``, to be cut to 0..255 and truncated. Tables are a quarter of a 32x32
+    picture: to build them and look up once is how many samples with different operations are served
+    together.
     """
 
-    def __init__(self, table: Callable[..., Tensor]) -> None:
-        self.table = table
-        functools.update_wrapper(self, table)
+    @functools.wraps(table)
+    def tables(images: Tensor, *strength: Tensor) -> Tensor:
+        return table(images, *strength).expand(*images.shape[:2], 256)
 
-    def tables(self, images: Tensor, *strength: Tensor) -> Tensor:
-        """Float32 ``[B,C,256]``, to be cut to 0..255 and truncated."""
-        return self.table(images, *strength).expand(*images.shape[:2], 256)
-
-    def __call__(self, images: Tensor, *strength: Tensor) -> Tensor:
-        return lookup(images, self.tables(images, *strength))
+    return tables
 
 
-@Pointwise
+@pointwise
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the highest ``bits`` (0 to 8, truncated to whole) of each value."""
     dropped = 8 - _rows(bits.to(torch.int32))
     return (_values(images).to(torch.int32) >> dropped << dropped).float()
 
 
-@Pointwise
+@pointwise
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert the values that are at least ``threshold``."""
     values = _values(images)
     return torch.where(values >= _rows(threshold), 255 - values, values)
 
 
-@Pointwise
+@pointwise
 def solarize_add(images: Tensor, amount: Tensor) -> Tensor:
     """Add ``amount`` to the values below 128, up to 255."""
     values = _values(images)
     return torch.where(values < 128, values + _rows(amount).float(), values)
 
 
-@Pointwise
+@pointwise
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with black: 0 is black, 1 the picture."""
     return _values(images) * _rows(factor).float()
 
 
-@Pointwise
+@pointwise
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend with the mean grey: 0 is that grey, 1 the picture."""
     height, width = images.shape[2:]
@@ -79,7 +75,7 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
     return _values(images) * _rows(ours) + _rows(mean * theirs)
 
 
-@Pointwise
+@pointwise
 def autocontrast(images: Tensor, _: Tensor | None = None) -> Tensor:
     """Stretch each channel to the whole range 0..255; a channel of one value stays."""
     low = images.amin((2, 3)).float().unsqueeze(2)
@@ -89,7 +85,7 @@ def autocontrast(images: Tensor, _: Tensor | None = None) -> Tensor:
     return torch.where(high > low, stretched, values)
 
 
-@Pointwise
+@pointwise
 def equalize(images: Tensor, _: Tensor | None = None) -> Tensor:
     """Flatten the histogram of each channel."""
     batch, channels, height, width = images.shape
@@ -104,7 +100,7 @@ def equalize(images: Tensor, _: Tensor | None = None) -> Tensor:
     return torch.where(step > 0, ranks, _values(images))
 
 
-@Pointwise
+@pointwise
 def invert(images: Tensor, _: Tensor | None = None) -> Tensor:
     """Turn every value v into 255 - v."""
     return 255 - _values(images)
