@@ -112,7 +112,8 @@ def test_nothing_keeps_the_model_from_it(recipe) -> None:
 @pytest.mark.parametrize(
     "values",
     [{"dropout": 0.1}, {"auto_augment": "rand"}, {"mixup": 0.5}, {"val_fraction": 0.2},
-     {"early_stopping": 3}, {"weight_decay": 0.1}, {"ema": 0.9}, {"min_crop_area": 0.5}],
+     {"early_stopping": 3}, {"weight_decay": 0.1}, {"ema": 0.9}, {"min_crop_area": 0.5},
+     {"mask_ratio": 0.5}],
 )  # fmt: skip
 def test_what_was_asked_for_otherwise_is_refused(values) -> None:
     ((name, value),) = values.items()
