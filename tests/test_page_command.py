@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import shutil
 from html import escape, unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from compact_vit.data import load_dataset
+from compact_vit.data.augment import Normalize
 from compact_vit.page import main, run_page
+from compact_vit.pages import picture_uri, weights_uri
+from compact_vit.plots import attention_maps
 from compact_vit.train import page as writing, train
 from compact_vit.train.config import TrainConfig
 
@@ -35,6 +43,14 @@ def refused(capsys, *words: object) -> str:
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     return captured.err
+
+
+def decoded(uri: str) -> np.ndarray:
+    """The pixels of a picture within a page."""
+    start = "data:image/png;base64,"
+    assert uri.startswith(start)
+    with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(start)))) as image:
+        return np.asarray(image)
 
 
 def test_training_writes_it_and_the_command_makes_the_same_anew(run, capsys) -> None:
@@ -84,44 +100,38 @@ def test_it_is_of_the_last_epoch(run, tmp_path) -> None:
 
 
 def test_predictions_are_of_their_sort(run, monkeypatch) -> None:
-    """The wrong ones are the surest of all mistakes; the right ones are right."""
+    """The wrong ones are the surest of all mistakes; the right ones are right.
+
+    Each stands by its own picture, and what is looked at is of that as the model sees it.
+    """
     from compact_vit.evaluate import evaluate_run
 
     shown = {}
     monkeypatch.setattr(writing, "page_of_run", lambda **content: shown.update(content) or "")
     run_page(run)
-    _, evaluation = evaluate_run(run, checkpoint="last")
+    trained, evaluation = evaluate_run(run, checkpoint="last")
     surest, said = evaluation.probabilities.max(dim=1)
-    mistakes = sorted(
-        (100 * float(p) for p, s, t in zip(surest, said, evaluation.labels, strict=True) if s != t),
-        reverse=True,
-    )
-    assert [s.confidence for s in shown["wrong"]] == mistakes[:12]
+    images = {picture_uri(image): image for image in load_dataset("digits").test.images}
+    pictures = zip(images, surest, said, evaluation.labels, strict=True)
+    mistakes = [(100 * float(p), uri) for uri, p, s, t in pictures if s != t]
+    mistakes.sort(key=lambda mistake: -mistake[0])
+    assert [(s.confidence, s.picture) for s in shown["wrong"]] == mistakes[:12]
     assert all(s.said != s.truth for s in shown["wrong"])
     assert len(shown["right"]) == 12
     assert all(s.said == s.truth for s in shown["right"])
     assert [s[:4] for s in shown["attended"]] == [
         s[:4] for s in (*shown["wrong"][:3], *shown["right"][:3])
     ]
+    for sample in shown["attended"]:
+        image = images[sample.picture]
+        seen = Normalize(trained.mean, trained.std)(image[None])
+        for name, (laid,) in attention_maps(trained.model, seen).items():
+            # in a batch the last digits of a weight differ
+            apart = decoded(sample.maps[name]).astype(int) - decoded(weights_uri(image, laid))
+            assert abs(apart).max() <= 1
 
 
 def test_pictures_are_the_data_sets_own(run) -> None:
-    import base64
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    from compact_vit.pages import picture_uri, weights_uri
-
-    def decoded(uri: str) -> np.ndarray:
-        start = "data:image/png;base64,"
-        assert uri.startswith(start)
-        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(start)))) as image:
-            return np.asarray(image)
-
-    import torch
-
     gray = load_dataset("digits", img_size=16).test.images[0]
     assert (decoded(picture_uri(gray)) == gray[0].numpy()).all()
     colour = torch.randint(256, (3, 20, 30), dtype=torch.uint8)
