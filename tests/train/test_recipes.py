@@ -90,6 +90,50 @@ def test_published_300() -> None:
         assert config.cooldown_ratio * 310 == pytest.approx(10)
 
 
+QUICK = {
+    "recipe": "quick",
+    "model": "cct_2_3x3",
+    "epochs": 20,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "lr": 2e-3,
+    "min_lr": 1e-5,
+    "warmup_lr": 1e-6,
+    "warmup_ratio": 0.1,
+    "cooldown_ratio": 0.0,
+    "weight_decay": 5e-2,
+    "clip_grad": 1.0,
+    "ema": 0.0,
+    "auto_augment": "none",
+    "crop_padding": 4,
+    "min_crop_area": 1.0,
+    "flip": 0.5,
+    "erasing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.1,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "drop_path": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "own"),
+    [
+        ("folder", {}),
+        ("digits", {"model": "cct_2_3x2", "epochs": 15, "batch_size": 32, "crop_padding": 1}),
+        ("mnist", {"model": "cct_2_3x2", "epochs": 10, "crop_padding": 2}),
+        ("fashion_mnist", {"model": "cct_2_3x2", "crop_padding": 2}),
+    ],
+)
+def test_quick(dataset, own) -> None:
+    """What was measured of it was measured with these values."""
+    flip = 0.5 if DATASETS[dataset].mirror else 0.0
+    check(configured(dataset), **QUICK | own | {"flip": flip})
+
+
 def test_student_200() -> None:
     config = configured("cifar100", recipe="student-200")
     check(
@@ -125,6 +169,18 @@ def test_best_200_has_rates_of_its_own_for_other_optimisers(optimizer, small, la
         check(configured("cifar10", **given), optimizer=optimizer, lr=lr)
         check(configured("cifar10", **given, lr=0.1), lr=0.1)
         check(configured("cifar10", **given | {"recipe": "published-200"}), lr=5e-4)
+
+
+def test_what_others_change() -> None:
+    check(configured("cifar10", recipe="speedrun"), ema=0.999)
+    check(configured("svhn"), recipe="published-200", epochs=50)
+    still = {"auto_augment": "none", "dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0}
+    check(configured("cifar10", objective="mae"), mask_ratio=0.75, **still)
+
+
+def test_defaults_that_no_recipe_has() -> None:
+    schedule = {"schedule": "cosine", "decay_rate": 0.1, "restarts": 3, "plateau_patience": 5}
+    check(TrainConfig(), momentum=0.9, distillation=0.5, temperature=4.0, **schedule)
 
 
 def test_the_embedded_default() -> None:
