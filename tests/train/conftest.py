@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from compact_vit.train import TrainResult, loop
+from compact_vit.train import TrainResult, epoch, loop
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.config import TrainConfig
 
@@ -67,6 +68,25 @@ def everything(tiny) -> Callable[..., TrainConfig]:
         return tiny(**base | values)
 
     return configured
+
+
+@pytest.fixture
+def steps_of(monkeypatch) -> Callable[..., SimpleNamespace]:
+    """Make a run's steps take so many seconds by a clock that nothing else moves; returns it."""
+
+    def taking(*seconds: float) -> SimpleNamespace:
+        clock, step, left = SimpleNamespace(now=0.0), epoch.train_step, iter(seconds)
+        clock.perf_counter = lambda: clock.now
+
+        def slow(*args):
+            clock.now += next(left)
+            return step(*args)
+
+        monkeypatch.setattr(epoch, "time", clock)
+        monkeypatch.setattr(epoch, "train_step", slow)
+        return clock
+
+    return taking
 
 
 @pytest.fixture

@@ -90,6 +90,16 @@ def test_too_many_in_a_row_stop_the_run(tiny, tmp_path, monkeypatch) -> None:
     assert resume(tmp_path / "run", quiet=True).summary["skipped_steps"] == 0  # the one before it
 
 
+def test_twenty_in_a_row_are_too_many() -> None:
+    health = Health(CPU)
+    for step in range(1, 20):
+        health.watch(torch.tensor(True), torch.tensor(1.0))
+        health.check(1e-3, 1, step)
+    health.watch(torch.tensor(True), torch.tensor(1.0))
+    with pytest.raises(UsageError, match="not finite in 20 steps in a row, up to step 20"):
+        health.check(1e-3, 1, 20)
+
+
 def test_counts_by_hand() -> None:
     health = Health(CPU)
     for broken in (False, True, True, False, True):

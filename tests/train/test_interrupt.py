@@ -179,17 +179,16 @@ def test_the_command_leaves_with_the_status(everything, tmp_path, monkeypatch, c
     assert "time_limit must be a time" in capsys.readouterr().err
 
 
-def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(epoch, "SAVE_SECONDS", -1.0)  # every step is late
-    saves = []
+def test_long_epochs_are_saved_within(everything, tmp_path, monkeypatch, steps_of) -> None:
+    """Once ten minutes are over, and again when another ten are."""
+    clock, saves = steps_of(*[301.0] * 5), []
     original = save.save_checkpoint
 
     def counted(path, content, **options):
-        saves.append((path.name, content["epoch"]))
+        saves.append((path.name, content["epoch"], clock.now))
         original(path, content, **options)
 
     monkeypatch.setattr(save, "save_checkpoint", counted)
-    result = train(everything(epochs=1), output=tmp_path / "run", quiet=True)
-    steps = result.summary["train_pictures"] // result.config.batch_size
-    assert saves[:steps] == [("last.pt", 0)] * steps
-    assert saves[steps:] == [("last.pt", 1), ("best.pt", 1)]
+    train(everything(epochs=1, batch_size=7), output=tmp_path / "run", quiet=True)
+    within = [("last.pt", 0, 602), ("last.pt", 0, 1204)]
+    assert saves == [*within, ("last.pt", 1, 1505), ("best.pt", 1, 1505)]

@@ -10,6 +10,16 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from compact_vit.data.augment import (
+    AutoAugment,
+    Mix,
+    RandAugment,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomMask,
+    RandomResizedCrop,
+)
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
 from compact_vit.predict import predict_pictures
@@ -30,9 +40,8 @@ def gradients():
     norms = []
 
     def look(optimizer, args, kwargs) -> None:
-        squares = [
-            p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]
-        ]
+        every = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        squares = [g.square().sum() for g in every if g is not None]
         norms.append(float(torch.stack(squares).sum().sqrt()))
 
     hook = register_optimizer_step_pre_hook(look)
@@ -98,6 +107,24 @@ def test_an_epoch_counts_every_picture_alike(tiny, tmp_path) -> None:
         assert row["train_accuracy"] == pytest.approx(evaluation.accuracy)
 
 
+def test_every_choice_reaches_the_augmentation(tiny) -> None:
+    config = tiny(
+        crop_padding=3, min_crop_area=0.7, flip=0.3, auto_augment="rand", rand_num_ops=3,
+        rand_magnitude=7.5, rand_magnitude_std=0.25, erasing=0.15, mask_ratio=0.5, mask_block=8,
+        mixup=0.4, cutmix=0.6, mix_switch=0.7,
+    )  # fmt: skip
+    splits = load_splits(config)
+    batch = build_train_batch(config, splits)
+    crops = RandomCrop(3), RandomResizedCrop(scale=(0.7, 1.0))
+    policy = RandAugment(3, 7.5, 0.25)
+    assert batch.augment.transforms == (*crops, RandomHorizontalFlip(0.3), policy)
+    assert (batch.erase, batch.mask) == (RandomErasing(0.15), RandomMask(8, 0.5))
+    assert batch.mix == Mix(3, mixup_alpha=0.4, cutmix_alpha=0.6, switch_prob=0.7)
+    for name in ("cifar10", "svhn", "imagenet"):
+        augment = build_train_batch(tiny(auto_augment=name), splits).augment
+        assert augment.transforms[-1] == AutoAugment(name)
+
+
 def test_a_mixed_batch_until_it_is_off(everything) -> None:
     config = everything(mix_off_epoch=2)
     splits = load_splits(config)
@@ -124,11 +151,13 @@ def test_accumulation_changes_nothing_but_memory(tiny, tmp_path, gradients, accu
         assert torch.allclose(a, b, atol=1e-3)  # Adam divides small gradients by themselves
 
 
-def test_gradients_are_clipped(tiny, tmp_path, gradients) -> None:
-    train(tiny(clip_grad=0.0), output=tmp_path / "free", quiet=True)
+@pytest.mark.parametrize("values", [{}, {"objective": "mae", "mask_block": 8}])
+def test_gradients_are_clipped(tiny, tmp_path, gradients, values) -> None:
+    """All together: those of a pretraining's decoder too."""
+    train(tiny(clip_grad=0.0, **values), output=tmp_path / "free", quiet=True)
     free = gradients.copy()
     gradients.clear()
-    train(tiny(clip_grad=min(free) / 2), output=tmp_path / "clipped", quiet=True)
+    train(tiny(clip_grad=min(free) / 2, **values), output=tmp_path / "clipped", quiet=True)
     assert gradients == pytest.approx([min(free) / 2] * 6, rel=1e-3)
 
 
@@ -169,6 +198,18 @@ def test_the_same_seed_is_the_same_run(everything, tmp_path, timeless, same) -> 
     assert timeless(runs[0].history) == timeless(runs[1].history)
     assert not same(one, other)
     assert timeless(runs[0].history) != timeless(runs[2].history)
+
+
+def test_weights_order_and_draws_are_of_the_seed(tiny) -> None:
+    splits, seen = load_splits(tiny()), []
+    for seed in (0, 1):
+        state = build_state(tiny(seed=seed), splits, CPU)
+        state.reseed()
+        drawn = torch.rand(9), torch.rand(9, generator=state.augmentation)
+        epochs = [torch.cat([images for images, _ in state.loader]) for _ in range(2)]
+        assert not torch.equal(*epochs)  # each has an order of its own
+        seen.append((state.model.head.weight, epochs[0], *drawn))
+    assert not any(map(torch.equal, *seen))
 
 
 def test_the_folder_holds_all_there_is_to_know(tiny, tmp_path, monkeypatch, drawing) -> None:
@@ -228,9 +269,24 @@ def test_the_score_of_a_run(tiny, tmp_path, monkeypatch) -> None:
     assert summary["score"]["floor"] == 70
 
 
-def test_a_batch_is_never_larger_than_the_data(tiny, tmp_path) -> None:
-    row = train(tiny(batch_size=1000), output=tmp_path / "run", quiet=True).history[0]
-    assert row["pictures_per_second"] * row["seconds"] < 1000
+def test_rate_and_speed_of_an_epoch_by_hand(tiny, tmp_path, steps_of) -> None:
+    """An epoch is a step of 25 of the 36 pictures."""
+    steps_of(5.0, 10.0, 20.0)
+    config = tiny(
+        epochs=3, batch_size=25, lr=1e-2, min_lr=0.0, warmup_ratio=0.0, schedule="step",
+        decay_epochs=1, decay_rate=0.1,
+    )  # fmt: skip
+    result = train(config, output=tmp_path / "run", quiet=True)
+    assert [row["lr"] for row in result.history] == pytest.approx([1e-2, 1e-3, 1e-4])
+    assert [row["pictures_per_second"] for row in result.history] == [5.0, 2.5, 1.25]
+    assert result.summary["pictures_per_second"] == pytest.approx(8.75 / 3)
+
+
+def test_a_batch_is_never_larger_than_the_data(tiny, tmp_path, steps_of) -> None:
+    steps_of(10.0)
+    config = tiny(batch_size=1000, epochs=1)
+    row = train(config, output=tmp_path / "run", quiet=True).history[0]
+    assert row["pictures_per_second"] == 3.6
 
 
 def test_it_learns(tiny, tmp_path) -> None:
@@ -289,7 +345,9 @@ def test_what_epochs_leave_out_is_said(tiny) -> None:
     """An epoch has whole batches: of 36 pictures 25 leave out 11, 12 none, and 35 no tenth."""
     for batch_size, said in ((25, True), (12, False), (35, False)):
         config = tiny(batch_size=batch_size)
-        notes = " ".join(build_state(config, load_splits(config), CPU).choices.notes)
+        state = build_state(config, load_splits(config), CPU)
+        assert {len(labels) for _, labels in state.loader} == {batch_size}
+        notes = " ".join(state.choices.notes)
         assert ("leaves out another 11 of the 36 training pictures" in notes) == said
         assert ("leaves out" in notes) == said
 
