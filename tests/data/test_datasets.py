@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import pickle
 import re
@@ -15,7 +16,7 @@ import torch
 
 from compact_vit.data.catalog import DATASETS, dataset_info
 from compact_vit.data.datasets import load_dataset, stratified_split
-from compact_vit.data.pictures import channel_sums, resize, statistics
+from compact_vit.data.pictures import Pictures, channel_sums, resize, statistics
 from compact_vit.errors import UsageError
 
 
@@ -45,6 +46,18 @@ def test_catalogue_holds_the_named_sets():
         assert info.name == name
         assert info.mean is None or len(info.mean) == info.in_chans
         assert (info.mean is None) == (info.std is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("mnist", (0.1307,), (0.3081,)),
+        ("fashion_mnist", (0.2860,), (0.3530,)),
+        ("svhn", (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    ],
+)
+def test_catalogue_holds_the_published_statistics(name, mean, std):
+    assert (dataset_info(name).mean, dataset_info(name).std) == (mean, std)
 
 
 def test_catalogue_imports_no_torch():
@@ -87,11 +100,30 @@ def test_digits_split_is_stratified_and_fixed():
     assert torch.equal(one.train.labels, two.train.labels)
 
 
+def test_digits_are_split_as_scikit_learn_splits_them():
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    labels = load_digits().target
+    _, test = train_test_split(np.arange(1797), test_size=0.2, random_state=0, stratify=labels)
+    assert load_dataset("digits").test.labels.tolist() == labels[np.sort(test)].tolist()
+
+
 def test_digits_statistics_are_those_of_the_training_pictures():
     splits = load_dataset("digits")
     values = splits.train.images.double() / 255
     assert splits.mean == pytest.approx([values.mean().item()], abs=1e-9)
     assert splits.std == pytest.approx([values.std(correction=0).item()], abs=1e-9)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_other_labels_of_any_part_are_noticed(part):
+    splits = load_dataset("digits")
+    splits = dataclasses.replace(splits, val=splits.test)
+    assert splits.divided_as(splits.marks())
+    pictures = getattr(splits, part)
+    other = Pictures(pictures.images, pictures.labels.roll(1))
+    assert not dataclasses.replace(splits, **{part: other}).divided_as(splits.marks())
 
 
 # --- pictures

@@ -130,11 +130,12 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     resume(run, quiet=True)
     (run / "metrics.jsonl").unlink()
     refused("metrics.jsonl' does not hold epochs 1 to 2")
-    moved = next((picture_folder / "train" / "red").iterdir())
-    there = picture_folder / "train" / "blue" / f"moved{moved.suffix}"
-    moved.rename(there)  # a label put right
-    refused("the data set has changed .* its labels or the names")
-    there.rename(moved)
+    for split in ("train", "test"):
+        moved = next((picture_folder / split / "red").iterdir())
+        there = picture_folder / split / "blue" / f"moved{moved.suffix}"
+        moved.rename(there)  # a label put right
+        refused("the data set has changed .* its labels or the names")
+        there.rename(moved)
     other = moved.rename(moved.with_name(f"zzz{moved.suffix}"))  # drawn in another place
     refused("the data set has changed .* names of its files are others")
     other.rename(moved)
@@ -151,6 +152,20 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     refused("no checkpoint at")
     (run / "config.json").unlink()
     refused("is not the folder of a run")
+
+
+OTHERS = {
+    "seed": 5, "lr": 1e-3, "batch_size": 6, "ema": 0.5, "label_smoothing": 0.0, "epochs": 7,
+    "weight_decay": 0.0, "optimizer": "sgd", "dropout": 0.5, "img_size": 24, "val_fraction": 0.25,
+}  # fmt: skip
+
+
+def test_no_choice_changes_under_a_run(run) -> None:
+    config = json.loads((run / "config.json").read_text())
+    for name, value in OTHERS.items():
+        (run / "config.json").write_text(json.dumps({**config, name: value}))
+        with pytest.raises(UsageError, match=f"has changed since the run began: {name} was"):
+            resume(run, quiet=True)
 
 
 def test_where_the_pictures_have_moved(tiny, picture_folder, tmp_path, same, capsys) -> None:
