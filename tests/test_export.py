@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
+from compact_vit.evaluate import evaluate_pictures
 from compact_vit.export import command_of, export_run, main
 from compact_vit.report import summarize
 from compact_vit.train import load_model, resume, train
@@ -62,6 +64,9 @@ def test_what_is_written(run, half, tmp_path) -> None:
     model = CompactTransformer.from_pretrained(tmp_path / "out")
     assert card["results"]["accuracy"] == pytest.approx(100 * right(model) / 360)
     assert (card["results"]["n"], card["results"]["split"]) == (360, "test")
+    written, test = dataclasses.replace(trained, model=model), load_dataset("digits").test
+    figures = evaluate_pictures(written, test, "cpu").figures()
+    assert {name: card["results"][name] for name in figures} == figures
     assert model.config == trained.model.config
     assert model.pretrained_cfg["label_names"] == trained.classes
     assert (model.transforms().mean, model.transforms().std) == (trained.mean, trained.std)
@@ -77,7 +82,8 @@ def test_what_is_written(run, half, tmp_path) -> None:
         "digits", "8 grey", "NIST",
     )  # fmt: skip
     size = summarize(model, (1, 16, 16))
-    assert card["size"]["parameters"] == size.parameters
+    for name in ("parameters", "parameters_without_positions", "macs"):
+        assert card["size"][name] == getattr(size, name)
     over = card["results"]["accuracy"] - 70
     expected = max(0, 100 * over / (size.parameters_without_positions / 1e6))
     assert card["size"]["score"]["value"] == pytest.approx(expected)

@@ -66,6 +66,13 @@ def test_ramps_along_height_and_width_are_kept(old: tuple[int, int], new: tuple[
     torch.testing.assert_close(out, ramps(*new), atol=0.04, rtol=0)
 
 
+def test_shrinking_averages() -> None:
+    """Sampled alone, every third of 9 x 9 alternating values would be 1 or -1."""
+    sign = 1.0 - 2.0 * (torch.arange(9) % 2)
+    table = (sign[:, None] * sign).view(1, 81, 1)
+    assert resize_positions(table, (9, 9), (3, 3)).abs().max() < 0.2
+
+
 def test_resizing_keeps_the_table_s_precision() -> None:
     table = torch.randn(1, 16, 8, dtype=torch.bfloat16)
     assert resize_positions(table, (4, 4), (2, 2)).dtype == torch.bfloat16

@@ -204,3 +204,6 @@ def test_published_initial_values() -> None:
     kaiming = (2 / (3 * 4 * 4)) ** 0.5
     assert model.tokenizer.proj.weight.std().item() == pytest.approx(kaiming, rel=0.05)
     assert {norm.eps for norm in model.modules() if hasattr(norm, "eps")} == {1e-5}
+    for conv in create_model("cct_7_3x2").tokenizer.convs:
+        kaiming = (2 / (conv.in_channels * 3 * 3)) ** 0.5
+        assert conv.weight.std().item() == pytest.approx(kaiming, rel=0.05)
