@@ -50,9 +50,10 @@ def predict_pictures(
     ``run`` is a run's folder, what ``load_model`` returned, or a model whose ``pretrained_cfg``
     tells how pictures are prepared; classes without names are numbers. A picture is scaled to
     cover the model's size and its centre is cropped, as in training on a folder, and seen in
-    float32, whatever the run's precision. The model is left in evaluation mode, on ``device``. Raises ``UsageError`` for a file that cannot be read,
-    of which with ``on_bad_picture`` ``"skip"`` there are no classes and a warning instead, and for
-    weights that do not answer in finite numbers.
+    float32, whatever the run's precision. The model is left in evaluation mode, on ``device``.
+    Raises ``UsageError`` for a file that cannot be read, of which with ``on_bad_picture``
+    ``"skip"`` there are no classes and a warning instead, and for weights that do not answer in
+    finite numbers.
     """
     import torch
 

@@ -8,7 +8,9 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch.func import functional_call, grad, vmap
+from torch.nn.utils import parameters_to_vector
 
 from compact_vit import create_model
 
@@ -20,6 +22,22 @@ def test_save_and_load(build, positions, tmp_path) -> None:
     assert not torch.equal(other(x), model(x))
     other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))
     assert torch.equal(other(x), model(x))
+
+
+def test_weights_lie_as_other_tools_expect(build, tmp_path) -> None:
+    """One vector of all, L-BFGS, and safetensors take contiguous ones alone."""
+    model = build()
+    assert len(parameters_to_vector(model.parameters())) == sum(
+        p.numel() for p in model.parameters()
+    )
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    for name, stored in load_file(tmp_path / "model.safetensors").items():
+        assert torch.equal(stored, model.state_dict()[name])
+    model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+    gradients = [p.grad for p in model.parameters()]
+    assert parameters_to_vector(gradients).isfinite().all()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=1)
+    optimizer.step(lambda: model(torch.zeros(1, 3, 32, 32)).square().sum())
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
