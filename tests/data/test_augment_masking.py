@@ -125,7 +125,7 @@ class Anywhere:
 def test_no_value_is_waited_for(monkeypatch):
     """The device "meta" has no values: to ask for one fails, and so does another device's."""
     drawn = torch.rand
-    monkeypatch.setattr(torch, "rand", lambda shape, generator, device: drawn(shape, device=device))
+    monkeypatch.setattr(torch, "rand", lambda shape, generator, **options: drawn(shape, **options))
     got = RandomMask(4, 0.7)(noise(4, 3, 30, 32).to("meta"), Anywhere())
     assert (got.device.type, got.dtype, got.shape) == ("meta", torch.float32, (4, 3, 30, 32))
 

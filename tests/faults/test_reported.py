@@ -25,7 +25,7 @@ def rewritten(name: str, **values: Any) -> None:
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"a":' * 200_000])
 def test_curves_of_a_log_without_end(place, answer, content) -> None:
     """``train.run.RunFolder.history`` catches no RecursionError."""
-    Path("run/metrics.jsonl").write_bytes(content)
+    Path("run/metrics.jsonl").write_bytes(content + b"\n")
     assert "is damaged" in answer("plot", "curves", "run").err
 
 
