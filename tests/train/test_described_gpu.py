@@ -42,6 +42,8 @@ def gpu(monkeypatch) -> Iterator[FakeTensorMode]:
     """A GPU with bf16 and room for all, on which nothing has a value."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**36))
+    # what is kept for a GPU is copied there once, as on a real one
+    monkeypatch.setattr(_batch, "_numbers", lambda: True)
     yield FakeTensorMode()
     for module in (_batch, ops, policies):  # what they keep for a device is of this one
         for function in vars(module).values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -82,20 +82,28 @@ def precise(device: torch.device) -> torch.dtype:
 def constant(make: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     """Keep the tensors that ``make`` returns: a copy to a GPU at every call would be a sync.
 
-    Not those made while something traces or compiles, nor in inference mode: elsewhere they are no
-    numbers, or autograd refuses them.
+    Not those made while something traces or compiles, which are no numbers elsewhere; those asked
+    for in inference mode are made outside of it, or autograd would refuse them later.
     """
-    kept = functools.lru_cache(maxsize=64)(make)
+
+    @functools.lru_cache(maxsize=64)
+    def kept(*args: Any, **kwargs: Any) -> _Made:
+        with torch.inference_mode(False):
+            return make(*args, **kwargs)
 
     @functools.wraps(make)
     def made(*args: _Given.args, **kwargs: _Given.kwargs) -> _Made:
-        if torch.compiler.is_compiling():
+        if not _numbers():
             return make(*args, **kwargs)
-        here = torch.empty(0, device="cpu")
-        plain = type(here) is Tensor and not here.is_inference()
-        return kept(*args, **kwargs) if plain else make(*args, **kwargs)  # type: ignore[arg-type]
+        return kept(*args, **kwargs)  # type: ignore[arg-type]
 
+    made.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
     return made
+
+
+def _numbers() -> bool:
+    """Whether tensors that are made here have numbers: not while something traces or compiles."""
+    return not torch.compiler.is_compiling() and type(torch.empty(0, device="cpu")) is Tensor
 
 
 @constant
