@@ -43,7 +43,7 @@ def open_pictures(
 
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
-    root = Path(folder).expanduser()
+    root = Path(os.path.expanduser(folder))
     trained = _open_model(run, checkpoint, root)
     config = trained.model.config
     if config.in_chans not in (1, 3):
@@ -78,7 +78,7 @@ def _open_model(
 
     if weights_at(source) is not None:
         return open_weights(source, checkpoint, "folder", str(folder))
-    if not Path(source).expanduser().is_dir():
+    if not os.path.isdir(os.path.expanduser(source)):
         raise nothing_at(source, "run must be the folder of a run or of weights")
     return load_model(source, checkpoint)
 
@@ -128,7 +128,7 @@ def check_folder_splits(config: TrainConfig) -> None:
 
     if config.dataset != "folder" or config.data_dir is None:
         return
-    root = Path(config.data_dir).expanduser()
+    root = Path(os.path.expanduser(config.data_dir))
     there = [part for part in ("test", "val") if (root / part).is_dir()]
     if config.test_fraction and there:
         problem = f"the run tested on {config.test_fraction} of a folder without splits, but it has"

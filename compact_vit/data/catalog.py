@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-from ..errors import unknown
+from ..errors import UsageError, unknown
 
 #: what may be done about a file in a folder that is no readable picture
 ON_BAD_PICTURE = ("refuse", "skip")
@@ -120,3 +121,19 @@ def dataset_info(name: str) -> DatasetInfo:
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
     return DATASETS[name]
+
+
+def check_source(
+    info: DatasetInfo, data_dir: str | os.PathLike[str] | None, test_fraction: float
+) -> None:
+    """Refuse what the data set ``info`` has itself: its pictures, or those that test."""
+    if info.name != "folder" and test_fraction:
+        raise UsageError(
+            f"test_fraction must be left out: {info.title} has test pictures of its own, got "
+            f"{test_fraction}"
+        )
+    if info.name == "digits" and data_dir is not None:
+        raise UsageError(
+            f"data_dir must not be given: digits are built in, got {os.fspath(data_dir)!r}; for a "
+            "folder of pictures choose the data set 'folder'"
+        )

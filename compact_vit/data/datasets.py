@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, unknown
-from .catalog import ON_BAD_PICTURE, DatasetInfo, dataset_info
+from .catalog import ON_BAD_PICTURE, DatasetInfo, check_source, dataset_info
 from .pictures import DataSplits, Pictures, channel_sums, height_width, resize, statistics
 
 _log = logging.getLogger(__name__)
@@ -47,16 +47,7 @@ def load_dataset(
     info = dataset_info(name)
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
-    if test_fraction and name != "folder":
-        raise UsageError(
-            f"test_fraction must be left out: {info.title} has test pictures of its own, got "
-            f"{test_fraction}"
-        )
-    if data_dir is not None and name == "digits":
-        raise UsageError(
-            f"data_dir must not be given: digits are built in, got {os.fspath(data_dir)!r}; for a "
-            "folder of pictures choose the data set 'folder'"
-        )
+    check_source(info, data_dir, test_fraction)
     size = height_width(info.img_size if img_size is None else img_size)
     if name == "digits":
         splits = _digits(size)

@@ -84,6 +84,7 @@ def shared_folder(root: Path) -> dict[str, Path]:
 
 
 def classes_of(train: Path) -> tuple[str, ...]:
+    """The names of the class folders, sorted; ``UsageError`` for fewer than two."""
     names = tuple(_subfolders(train))
     if len(names) < 2:
         raise UsageError(
@@ -189,10 +190,12 @@ def _place(found: os.stat_result) -> _Place:
 
 
 def shown(path: Path) -> str:
+    """``path`` on one line that any stream takes."""
     return printable(str(path))
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
+    """The first ``most`` of ``names``, and how many more there are."""
     shown = list(map(printable, names))
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return (", ".join(shown[:most]) + more) or "none"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..data.catalog import ON_BAD_PICTURE, dataset_info
+from ..data.catalog import ON_BAD_PICTURE, check_source, dataset_info
 from ..errors import UsageError, is_real, is_whole, unknown
 from ..models.shipped import nothing_at, weights_at
 from .model import OF_TRANSFORMERS, is_transformer, model_config
@@ -198,16 +198,7 @@ def _check_data(config: TrainConfig) -> None:
         raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
     if config.dataset == "folder" and config.data_dir is None:
         raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
-    if config.dataset != "folder" and config.test_fraction:
-        raise UsageError(
-            f"test_fraction must be left out: {info.title} has test pictures of its own, got "
-            f"{config.test_fraction}"
-        )
-    if config.dataset == "digits" and config.data_dir is not None:
-        raise UsageError(
-            f"data_dir must not be given: digits are built in, got {config.data_dir!r}; "
-            "for a folder of pictures choose the data set 'folder'"
-        )
+    check_source(info, config.data_dir, config.test_fraction)
 
 
 def _check_rates(config: TrainConfig) -> None:
