@@ -1,12 +1,19 @@
 """Multi-head self-attention on torch's fused kernel (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 
+Where the kernel is slow, by products: on CPUs its backward pass in bf16.
+
 Letters: B batch, N tokens, D width, H heads, C channels a head (D = H * C).
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+#: Tokens up to which a bf16 training step on a CPU is faster by products than by torch's kernel:
+#: up to 4 times. Their weights are then a third, at most, of what an encoder layer keeps.
+FEW_TOKENS = 256
 
 
 class SelfAttention(nn.Module):
@@ -41,8 +48,12 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, N, C]
         dropout = self.attention_dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # [B, H, N, C]
-        x = x.transpose(1, 2).flatten(2)  # [B, N, D]
+        if slow_kernel(q):
+            weights = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout)
+            x = weights @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        x = x.transpose(1, 2).flatten(2)  # [B, H, N, C] -> [B, N, D]
         return self.proj_dropout(self.proj(x))
 
     def weights(self, x: Tensor) -> Tensor:
@@ -53,3 +64,9 @@ class SelfAttention(nn.Module):
         q, k, _ = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).transpose(1, 3).unbind(2)
         # [B, N, 3, H, C] -> [B, H, 3, N, C] -> 3 x [B, H, N, C]
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+
+
+def slow_kernel(q: Tensor) -> bool:
+    """Whether torch's fused kernel is slower than products, with queries ``q [B, H, N, C]``."""
+    trained = q.dtype == torch.bfloat16 and q.requires_grad
+    return trained and q.device.type == "cpu" and q.shape[2] <= FEW_TOKENS

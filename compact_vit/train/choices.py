@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.packing import cache_dir
-from ..models.arithmetic import largest_activation
+from ..layers.attention import FEW_TOKENS
+from ..models.arithmetic import largest_activation, tokens
 from ..models.config import ModelConfig
 from .config import TrainConfig
 from .machine import choose_precision
@@ -43,8 +44,8 @@ class Choices:
     """What a batch is computed in, one after the other, their gradients summed."""
     attention_dropout: float | None
     attention: str
-    """``fused``, or ``products``: one after the other, the CPU's way of dropping weights; or
-    ``unknown``, a baseline's."""
+    """``fused``, or ``products``: one after the other, the CPU's way of dropping weights, and of
+    training few tokens in bf16; or ``unknown``, a baseline's."""
     notes: tuple[str, ...]
     """What a person should know: a line each."""
 
@@ -60,12 +61,11 @@ def choose(
     dropout = config.attention_dropout
     if device.type == "cpu" and dropout and not config.cpu_attention_dropout:
         notes.append(
-            f"the recipe's attention dropout of {dropout:g} is left out: on a CPU it would cost "
-            "the fused attention (--cpu-attention-dropout keeps it)"
+            f"the recipe's attention dropout of {dropout:g} is left out: on a CPU it would slow "
+            "attention down (--cpu-attention-dropout keeps it)"
         )
         dropout = 0.0
     model = model_config(config, in_chans=in_chans)
-    transformer = isinstance(model, ModelConfig)
     batch_norm = not isinstance(model, ModelConfig) or model.tokenizer_norm
     if isinstance(config.accumulation, int):
         parts = min(config.accumulation, batch_size)
@@ -79,14 +79,17 @@ def choose(
         parts = choose_parts(model, batch_size, device, training=True)
     else:  # whole, too, for it may have batch norms
         parts = 1
-    attention = "products" if device.type == "cpu" and dropout else "fused"
+    attention = "unknown"
+    if isinstance(model, ModelConfig):
+        few = precision == "bf16" and tokens(model) <= FEW_TOKENS
+        attention = "products" if device.type == "cpu" and (dropout or few) else "fused"
     return Choices(
         precision=precision,
         compile=compile,
         graphs=graphs,
         parts=parts,
         attention_dropout=dropout,
-        attention=attention if transformer else "unknown",
+        attention=attention,
         notes=tuple(notes),
     )
 

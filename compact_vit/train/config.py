@@ -183,7 +183,7 @@ class TrainConfig:
         "auto",
     )
     cpu_attention_dropout: bool = _field(
-        "machine", "keep attention dropout on a CPU, where it rules out the fused attention kernel"
+        "machine", "keep attention dropout on a CPU, where it slows attention down"
     )
     device: str = _field("machine", "auto, cpu, cuda, cuda:1, mps, ...", "auto")
     deterministic: bool = _field(

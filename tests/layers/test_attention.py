@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compact_vit.layers import MLP, EncoderLayer, SelfAttention
+from compact_vit.layers.attention import FEW_TOKENS
 
 
 def plain_attention(attention: SelfAttention, x: Tensor, heads: int) -> Tensor:
@@ -138,3 +140,28 @@ def test_weights_are_what_the_fused_kernel_gathers_by() -> None:
     numbers = torch.eye(7, dtype=torch.float64).expand(2, 3, 7, 7)
     gathered = nn.functional.scaled_dot_product_attention(q, k, numbers)
     torch.testing.assert_close(weights, gathered)
+
+
+@pytest.mark.parametrize("tokens", [5, FEW_TOKENS, FEW_TOKENS + 1])
+def test_in_bf16_gradients_are_those_of_float64(tokens: int) -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(64, 2)
+    nn.init.normal_(attention.qkv.weight, std=0.2)  # or all tokens would be attended to alike
+    x, wanted = torch.randn(2, 3, tokens, 64).unbind()
+    gradients = []
+    for dtype in (torch.float64, torch.bfloat16):
+        cast = copy.deepcopy(attention).to(dtype)
+        given = x.to(dtype).requires_grad_()
+        cast(given).backward(wanted.to(dtype))
+        gradients.append([given.grad, cast.qkv.weight.grad])
+    for exact, half in zip(*gradients, strict=True):
+        assert (half.double() - exact).norm() < 0.02 * exact.norm()
+
+
+def test_training_in_bf16_on_a_cpu_drops_attention_weights_too() -> None:
+    torch.manual_seed(0)
+    attention = SelfAttention(8, 2, attention_dropout=0.5).bfloat16()
+    x = torch.randn(2, 6, 8).bfloat16()
+    assert not torch.equal(attention(x), attention(x))
+    attention.eval()
+    assert torch.equal(attention(x), attention(x))

@@ -9,7 +9,7 @@ from compact_vit import create_model
 from compact_vit.models.arithmetic import largest_activation
 from compact_vit.models.config import config_from_name, named_models
 from compact_vit.train import choices
-from compact_vit.train.choices import choose_compile, choose_parts
+from compact_vit.train.choices import choose, choose_compile, choose_parts
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.loop import train
 from compact_vit.train.machine import choose_precision
@@ -126,7 +126,7 @@ def test_parts_by_hand() -> None:
 
 
 def test_the_summary_says_which_attention_ran(tiny, tmp_path, capsys) -> None:
-    config = tiny(epochs=1, recipe="published-200")
+    config = tiny(epochs=1, recipe="published-200", precision="fp32")
     result = train(config, output=tmp_path / "recipe")
     assert result.config.attention_dropout == 0.1
     assert result.summary["attention"] == "fused"
@@ -134,12 +134,31 @@ def test_the_summary_says_which_attention_ran(tiny, tmp_path, capsys) -> None:
     assert {b.attn.attention_dropout for b in result.model.blocks} == {0.0}
     assert "attention dropout of 0.1 is left out" in capsys.readouterr().err
 
-    config = tiny(epochs=1, recipe="published-200", attention_dropout=0.1)
+    config = tiny(epochs=1, recipe="published-200", attention_dropout=0.1, precision="fp32")
     result = train(config, output=tmp_path / "asked")
     assert result.summary["attention"] == "products"
     assert result.summary["attention_dropout"] == 0.1
     assert {b.attn.attention_dropout for b in result.model.blocks} == {0.1}
     assert "left out" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("img_size", [32, 40])  # 256 and 400 tokens
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_attention_told_is_the_attention_run(precision, img_size, monkeypatch) -> None:
+    config = TrainConfig(
+        dataset="cifar10", model="cct_6_3x1", img_size=img_size, precision=precision
+    )
+    decided = choose(config, 3, CPU, batch_size=2, steps=1)
+    fused, calls = torch.nn.functional.scaled_dot_product_attention, []
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *args, **kwargs: calls.append(1) or fused(*args, **kwargs),
+    )
+    model = create_model("cct_2_3x1", img_size=img_size)
+    with autocast(CPU, precision):
+        model(torch.randn(2, 3, img_size, img_size))
+    assert decided.attention == ("fused" if calls else "products")
 
 
 def test_defaults_choose_for_themselves() -> None:
