@@ -62,13 +62,20 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
-        known, extra = self.parse_known_args(args, namespace)
+        words = [_at_home(word) for word in (sys.argv[1:] if args is None else args)]
+        known, extra = self.parse_known_args(words, namespace)
         for word in extra:
             option = word.split("=")[0]
             near = nearest(option, self._option_string_actions) if option.startswith("-") else None
             hint = f"did you mean {near!r}?" if near else "see --help"
             self.error(f"unknown argument {word!r}: {hint}")
         return known
+
+
+def _at_home(word: str) -> str:
+    """``word`` with its ~ expanded, which a shell leaves in quotes and in ``--output=~/run``."""
+    flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return flag + equals + os.path.expanduser(value)
 
 
 class Chooser(Parser):

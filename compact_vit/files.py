@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,22 @@ def write_whole(path: Path, *parts: Any, keep: Path | None = None) -> None:
         finally:
             with contextlib.suppress(OSError):  # the folder may be gone: that error is on its way
                 temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` to ``path`` as indented JSON, whole or not at all."""
+    write_whole(path, f"{json.dumps(value, indent=2)}\n".encode())
+
+
+def read_json(path: Path, way_out: str) -> dict[str, Any]:
+    """The object in the file ``path``; ``UsageError`` with the ``way_out`` if it is damaged."""
+    try:
+        value = json.loads(path.read_text())
+    except (ValueError, RecursionError, OverflowError) as error:  # also of brackets without an end
+        raise UsageError(f"'{path}' is not JSON ({error!s:.80}): {way_out}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"'{path}' must hold an object, got {value!r:.40}: {way_out}")
+    return value
 
 
 def append_line(path: Path, line: str) -> None:

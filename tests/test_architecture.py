@@ -18,6 +18,7 @@ BASICS = {"errors", "files", "_lazy", "_version"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
+    "strict_yaml": {"errors"},
     "photographs": set(),
     "_lazy": set(),
     "_version": set(),
@@ -41,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "plots": BASICS | {"layers", "models", "scoring"},
     "train": BASICS
     | {"cli", "layers", "models", "baselines", "data", "report", "scoring", "plots"}
-    | {"pages", "published", "ranking", "tables"},
+    | {"pages", "published", "ranking", "strict_yaml", "tables"},
 }
 # the commands on a checkpoint, and what calls train() as a whole
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
@@ -77,9 +78,9 @@ TORCH_FREE = [
     "experiment/names.py",
     "experiment/plan.py",
     "experiment/pool.py",
-    "experiment/reading.py",
     "experiment/record.py",
     "experiment/search.py",
+    "experiment/section.py",
     "experiment/space.py",
     "experiment/table.py",
     "experiment/journal.py",
@@ -105,6 +106,7 @@ TORCH_FREE = [
     "score/told.py",
     "score/units.py",
     "scoring.py",
+    "strict_yaml.py",
     "suggest/__init__.py",
     "suggest/__main__.py",
     "suggest/cli.py",
@@ -131,6 +133,7 @@ TORCH_FREE = [
     "train/__main__.py",
     "train/cli.py",
     "train/config.py",
+    "train/history.py",
     "train/interrupt.py",
     "train/model.py",
     "train/progress.py",

@@ -78,7 +78,7 @@ class BaselineConfig:
         self._need(is_real(value) and 0.0 <= value < 1.0, field, "a probability in [0, 1)")
 
     def _switch(self, field: str) -> None:
-        self._need(isinstance(getattr(self, field), bool), field, "True or False")
+        self._need(isinstance(getattr(self, field), bool), field, "true or false")
 
     def _widths(self, field: str, least: int = 0) -> None:
         widths = getattr(self, field)

@@ -14,9 +14,9 @@ from typing import Any
 
 from ..cli import Chooser, Parser, program
 from ..errors import UsageError
+from ..strict_yaml import assignment
 from .fields import check_field
 from .plan import PAGE, PICTURE, read_experiment
-from .reading import read_word
 
 
 def _grid(args: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def _add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--set",
         nargs="+",
-        type=_pair,
+        type=assignment("FIELD=VALUE, such as epochs=3"),
         action="extend",
         metavar="FIELD=VALUE",
         default=[],
@@ -149,13 +149,6 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"{field} is set twice: {given[field]!r:.40} and {value!r:.40}")
         given[field] = value
     return given
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    field, equals, value = text.partition("=")
-    if not field or not equals or not value:
-        raise argparse.ArgumentTypeError(f"wanted FIELD=VALUE, such as epochs=3, got {text!r}")
-    return field, read_word(value)
 
 
 def _count(text: str) -> int:

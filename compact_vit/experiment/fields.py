@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import UsageError, unknown
 from ..models.shipped import weights_at
-from ..train.config import TrainConfig, is_name
+from ..train.config import PATHS, TrainConfig, is_name
 from ..train.rules import need_source
 from ..train.tracking import need_packages
 
@@ -18,9 +18,6 @@ from ..train.tracking import need_packages
 DOTTED = "model_options."
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(TrainConfig))
-
-#: Fields whose values are paths, which are meant from where they were written.
-PATHS = ("data_dir", "init_from", "teacher")
 
 
 def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
@@ -54,7 +51,7 @@ def located(name: str, value: Any, folder: Path) -> Any:
     """``value``, made absolute if it is a path in the field ``name``."""
     if name not in PATHS or not isinstance(value, str) or value == "":
         return value
-    path = os.path.abspath(folder / os.path.expanduser(value))
+    path = os.path.abspath(folder / os.path.expanduser(value))  # paths are meant from the file
     return value if is_name(name, value) and not os.path.isdir(path) else path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Stopped, UsageError
+from ..files import read_json, write_json
 from ..tables import comma_separated, render, write_text
 from ..train.progress import duration
 from .child import REFUSED
@@ -30,7 +31,7 @@ from .plan import (
     plan_runs,
 )
 from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
-from .record import NOTHING, comparable, read_json, row_of, state_of, write_json
+from .record import AGAIN, NOTHING, comparable, row_of, state_of
 from .table import MEAN_NOTES, mean_columns, means, notes, run_columns
 from .words import in_words
 
@@ -172,7 +173,7 @@ class _Grid:
         state, folder = self.states[run.name], self.folder / run.name
         figures = NOTHING
         if state == "finished":
-            figures = row_of(folder, read_json(folder / "summary.json"))
+            figures = row_of(folder, read_json(folder / "summary.json", AGAIN))
         error = None if state == "finished" else self.errors.get(run.name, "not begun")
         return {"name": run.name, **run.varied, "state": state, **figures, "error": error}
 
@@ -221,7 +222,7 @@ def _check_own(experiment: Experiment, runs: Sequence[Planned], folder: Path) ->
         raise UsageError(f"'{folder}' holds a search, and this is a grid: choose another --output")
     before: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError, UsageError):  # damaged, it is written anew
-        before = read_json(folder / EXPERIMENT)
+        before = read_json(folder / EXPERIMENT, AGAIN)
     names = {run.name for run in runs}
     lost: list[str] = []
     with contextlib.suppress(KeyError, TypeError):  # likewise

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..train.config import TrainConfig, is_name
-from .fields import DOTTED, PATHS, check_field, check_folder, configured, flat, located, value_of
+from ..strict_yaml import read_yaml
+from ..train.config import PATHS, TrainConfig, is_name
+from .fields import DOTTED, check_field, check_folder, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
-from .reading import Section, read_yaml
+from .section import Section
 from .space import SEARCHED, Search, read_search
 from .words import shown
 

@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..files import write_whole
+from ..files import read_json
+from ..train import history
 from ..train.config import TrainConfig, with_whole_paths
 from .words import shown
 
-
-def read_json(
-    path: Path, way_out: str = "delete its folder, and it is run again"
-) -> dict[str, Any]:
-    """The object in the file ``path``; ``UsageError`` with the ``way_out`` if it is damaged."""
-    try:
-        value = json.loads(path.read_text())
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise UsageError(f"'{path}' is damaged: {way_out}")
-    return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
-    write_whole(path, f"{json.dumps(value, indent=2)}\n".encode())
+#: What to do about a run's file that is damaged.
+AGAIN = "delete its folder, and it is run again"
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
     """The rows of the run's ``metrics.jsonl`` so far; a line half written is not among them."""
     try:
-        text = (run / "metrics.jsonl").read_text()
-    except FileNotFoundError:
-        return []
-    try:
-        rows = [json.loads(line) for line in text.split("\n")[:-1]]
-    except (ValueError, RecursionError):
-        rows = [None]
-    if not all(isinstance(row, dict) and "epoch" in row for row in rows):
-        raise UsageError(
-            f"'{run}/metrics.jsonl' is damaged: delete its folder, and it is run again"
-        )
-    return rows
+        return history.read_history(run / "metrics.jsonl")
+    except UsageError as error:
+        raise UsageError(f"{error}; {AGAIN}") from None
 
 
 def state_of(run: Path, config: TrainConfig) -> str:
@@ -61,7 +38,7 @@ def state_of(run: Path, config: TrainConfig) -> str:
         if all(entry.suffix == ".tmp" for entry in run.iterdir()):
             return "new"
         raise UsageError(f"'{run}' is not the folder of a run: move it away, or change --output")
-    found = comparable(TrainConfig.from_dict(read_json(run / "config.json")))
+    found = comparable(TrainConfig.from_dict(read_json(run / "config.json", AGAIN)))
     wanted = comparable(with_whole_paths(config))
     for field, value in wanted.items():
         if found.get(field) != value:
@@ -77,10 +54,6 @@ def comparable(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict()))
 
 
-#: What a summary is told by.
-_TOLD = {"final", "best", "score", "seconds", "parameters", "parameters_without_positions"}
-
-
 def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """What a table says of the finished ``run``.
 
@@ -89,11 +62,16 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     split evaluated every epoch: a ceiling and no result where that is the test set. Of a run that
     learns by heart both are the pictures it trains on, though its lines call them test.
     """
-    history = read_history(run)
-    if not history or not summary.keys() >= _TOLD:
-        raise UsageError(f"'{run}' is damaged: delete its folder, and it is run again")
+    rows = read_history(run)
+    try:
+        return _row(rows, summary)
+    except (LookupError, TypeError, AttributeError):  # no rows, or not what a summary holds
+        raise UsageError(f"'{run}' is damaged: {AGAIN}") from None
+
+
+def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
     final, best = summary["final"], summary["best"]
-    key = "val" if "val_loss" in history[0] else "test"
+    key = "val" if "val_loss" in rows[0] else "test"
     watched = "train" if final["split"] == "train" else key
     return {
         "parameters": summary["parameters"],
@@ -105,9 +83,9 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
         "picked": best.get("accuracy") if best["picked_on"] else None,
         "picked_epoch": best["epoch"] if best["picked_on"] else None,
         "watched": watched,
-        "lowest_loss": min(row[f"{key}_loss"] for row in history),
+        "lowest_loss": min(row[f"{key}_loss"] for row in rows),
         "highest_accuracy": max(
-            (row[f"{key}_accuracy"] for row in history if f"{key}_accuracy" in row),
+            (row[f"{key}_accuracy"] for row in rows if f"{key}_accuracy" in row),
             default=None,
         ),
         "score": summary["score"]["value"] if summary["score"] else None,

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Stopped, UsageError
+from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
 from .fields import check_folder, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
-from .record import read_json, write_json
+from .record import AGAIN
 from .space import Choice, Search
 from .table import field_columns
 from .trials import Trials, run_name
@@ -238,7 +239,7 @@ def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, A
         "values": {field: row[field] for field in search.space},
         "epoch": trained.epoch,
         "val_accuracy": row["val_accuracy"],
-        "val_n": read_json(folder / name / "summary.json")["best"]["n"],
+        "val_n": read_json(folder / name / "summary.json", AGAIN)["best"]["n"],
         "test_accuracy": evaluation.accuracy,
         "test_loss": evaluation.loss,
         "n": evaluation.n,
@@ -246,7 +247,7 @@ def _tested(folder: Path, row: Mapping[str, Any], search: Search) -> dict[str, A
         "config": trained.config.to_dict(),
     }
     write_json(path, best)
-    return read_json(path)
+    return _best_before(folder)
 
 
 def _write(

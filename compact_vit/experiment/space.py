@@ -9,7 +9,7 @@ from typing import Any
 
 from ..train.config import TrainConfig
 from .fields import DOTTED, check_field
-from .reading import Section
+from .section import Section
 
 #: The keys of an experiment's file that a search reads.
 SEARCHED = ("search", "trials", "sampler", "pruner", "seed")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..files import read_json
 from .child import PRUNED, REFUSED
 from .fields import configured
 from .journal import import_optuna, open_study
 from .pool import CHILD, Ended, Job
-from .record import read_history, read_json
+from .record import AGAIN, read_history
 from .space import Choice, Range, Search
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Trials:
         states = import_optuna().trial.TrialState
         trial = self.running.pop(ended.name)
         if ended.status == 0:
-            summary = read_json(self.folder / ended.name / "summary.json")
+            summary = read_json(self.folder / ended.name / "summary.json", AGAIN)
             self.study.tell(trial, summary["best"]["val_accuracy"])
         elif ended.status == PRUNED:
             self.study.tell(trial, state=states.PRUNED)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..cli import Parser, pixels, program, speaks
 from ..data.catalog import DATASETS
 from ..errors import UsageError
+from ..strict_yaml import assignment
 from .config import TrainConfig
 from .interrupt import seconds_of
 from .recipes import RECIPES
@@ -83,7 +84,9 @@ def add_training_flag(group: Any, entry: dataclasses.Field[Any]) -> None:
     elif entry.name == "compile":  # alone it means on
         options |= {"nargs": "?", "const": "on", "metavar": "WHEN"}
     elif entry.name == "model_options":
-        options |= {"nargs": "+", "type": _pair, "action": _Pairs, "metavar": "OPTION=VALUE"}
+        wanted = "OPTION=VALUE, such as widths=512,256"
+        options |= {"nargs": "+", "type": assignment(wanted), "action": _Pairs}
+        options["metavar"] = "OPTION=VALUE"
     elif entry.name == "track":
         options |= {"nargs": "+", "action": _Names, "metavar": "NAME"}
     elif entry.name == "accumulation":
@@ -120,24 +123,6 @@ def _head(text: str) -> dict[str, tuple[int, ...]]:
     if not all(width.isdecimal() for width in text.split(",")):
         raise argparse.ArgumentTypeError(f"wanted widths such as 1024,256: {text!r}")
     return {"head": tuple(map(int, text.split(",")))}
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    """``widths=512,256``, ``batch_norm=true``, ``shortcut=projection`` as a name and a value."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"wanted OPTION=VALUE, such as widths=512,256: {text!r}")
-    if "," in value:
-        return name, tuple(_value(word) for word in value.split(",") if word)
-    return name, _value(value)
-
-
-def _value(word: str) -> Any:
-    """A number, true or false as itself, anything else as the word it is."""
-    try:
-        return json.loads(word)
-    except ValueError:
-        return word
 
 
 def _count_or_auto(text: str) -> int | str:

@@ -20,6 +20,9 @@ from .model import OF_TRANSFORMERS
 from .recipes import MAE, MAE_DEFAULTS, OVERFIT, OVERFIT_DEFAULTS, SMALL, recipe_values
 from .rules import AUTO_AUGMENTS, OPTIMIZERS, SCHEDULES, check
 
+#: Fields whose values are paths.
+PATHS = ("data_dir", "init_from", "teacher")
+
 #: Stands for "what the recipe says" until the configuration is complete.
 _BY_RECIPE: Any = None
 
@@ -237,9 +240,9 @@ class TrainConfig:
                 object.__setattr__(self, entry.name, values[entry.name])
         if isinstance(self.compile, bool):
             object.__setattr__(self, "compile", "on" if self.compile else "off")
-        for name in ("data_dir", "init_from", "teacher"):
-            if isinstance(getattr(self, name), os.PathLike):
-                object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        for name in PATHS:
+            if isinstance(getattr(self, name), (str, os.PathLike)):
+                object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         for name in ("img_size", "decay_epochs", "track"):
             if isinstance(getattr(self, name), list):  # as JSON brings it
                 object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -269,20 +272,17 @@ def data_name(config: TrainConfig) -> str:
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """``config`` with paths that lead from anywhere to what they lead to from here."""
-    given = {name: getattr(config, name) for name in ("data_dir", "init_from", "teacher")}
+    given = {name: getattr(config, name) for name in PATHS}
     paths: dict[str, Any] = {
-        name: _whole(path)
+        name: os.path.abspath(path)
         for name, path in given.items()
         if path is not None and not is_name(name, path)
     }
     options = config.model_options
     if isinstance(options.get("pretrained"), str):  # a file of weights
-        paths["model_options"] = {**options, "pretrained": _whole(options["pretrained"])}
+        weights = os.path.abspath(os.path.expanduser(options["pretrained"]))
+        paths["model_options"] = {**options, "pretrained": weights}
     return dataclasses.replace(config, **paths)
-
-
-def _whole(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def is_name(field: str, value: str) -> bool:

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..files import append_line, check_is_folder, lock, write_whole
+from ..files import append_line, check_is_folder, lock, read_json, write_json, write_whole
 from ..models.shipped import weights_at
 from .checkpoint import newest, previous
 from .config import TrainConfig
+from .history import read_history
 
 #: What every line of ``metrics.jsonl`` holds, besides accuracies and what was evaluated.
 _FIGURES = {"epoch", "lr", "train_loss", "pictures_per_second", "seconds"}
-
-#: What JSON of brackets or digits without an end raises.
-_TOO_MUCH = (RecursionError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -106,21 +104,14 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write ``value`` as indented JSON, whole or not at all."""
-        write_whole(self.path / name, f"{json.dumps(value, indent=2)}\n".encode())
+        write_json(self.path / name, value)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The object in the file ``name``; ``UsageError`` if it is missing or damaged."""
         try:
-            value = json.loads((self.path / name).read_text())
+            return read_json(self.path / name, _way_out(name))
         except FileNotFoundError:
             raise UsageError(f"'{self.path}' has no {name}: its run has not finished") from None
-        except (ValueError, *_TOO_MUCH) as error:
-            problem = f"is not JSON ({error!s:.80})"
-            raise UsageError(f"'{self.path / name}' {problem}: {_way_out(name)}") from None
-        if not isinstance(value, dict):
-            problem = f"must hold an object, got {value!r:.40}"
-            raise UsageError(f"'{self.path / name}' {problem}: {_way_out(name)}")
-        return value
 
     def summary(self) -> dict[str, Any] | None:
         """The content of ``summary.json``, None if the run has not finished."""
@@ -147,16 +138,7 @@ class RunFolder:
         """The whole lines of ``metrics.jsonl``; ``UsageError`` for none, or a damaged log."""
         path = self.path / "metrics.jsonl"
         figures = ("loss", "accuracy") if self.config().objective == "classify" else ("loss",)
-        try:
-            text = path.read_text() if path.exists() else ""
-            rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-            split = "val" if rows and "val_loss" in rows[0] else "test"
-            keys = ("epoch", *(f"{s}_{q}" for s in ("train", split) for q in figures))
-            whole = all(math.isfinite(row[key]) for row in rows for key in keys)
-        except (ValueError, KeyError, TypeError, *_TOO_MUCH):
-            whole = False
-        if not whole:
-            raise UsageError(f"'{path}' is damaged: it must hold a line of figures for every epoch")
+        rows = read_history(path, figures)
         if not rows:
             raise UsageError(f"'{self.path}' has no epoch to draw yet: train it first")
         return rows
@@ -184,7 +166,15 @@ class RunFolder:
                 row["epoch"] == number and all(math.isfinite(row[name]) for name in figures)
                 for number, row in enumerate(rows, 1)
             )
-        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, *_TOO_MUCH):
+        except (
+            FileNotFoundError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+        ):  # the last two: brackets or digits without an end
             whole = False
         if not whole:
             raise UsageError(f"'{path}' does not hold epochs 1 to {epochs}: train again")

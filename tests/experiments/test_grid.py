@@ -252,16 +252,17 @@ def test_a_grid_and_a_search_do_not_share_a_folder(write, starts, command) -> No
 def test_a_damaged_summary_is_said(grid) -> None:
     grid()
     summary = Path("out/lr0.01-seed0/summary.json")
-    for text in ("{", "{}"):
+    of_a_run = json.loads(summary.read_text())
+    for text in ("{", "[" * 100_000, "{}", json.dumps(of_a_run | {"final": None})):
         summary.write_text(text)
-        with pytest.raises(UsageError, match=r"' is damaged: delete its folder"):
+        with pytest.raises(UsageError, match=r"' is (damaged|not JSON .*): delete its folder"):
             grid()
 
 
 def test_damaged_notes_on_failures_are_not_worth_a_run(grid, starts) -> None:
     keys = {"grid": {"lr": [0.01, 1000]}}
     rows = grid(**keys).rows
-    said = r"^'out/results\.json' is damaged: delete it, and what has failed is tried again$"
+    said = r"^'out/results\.json' is .*: delete it, and what has failed is tried again$"
     for content in ("{", '{"failed": ["x"]}', '{"failed": {"lr1000": "x"}}'):
         Path("out/results.json").write_text(content)
         with pytest.raises(UsageError, match=said):
@@ -277,7 +278,13 @@ def test_damaged_notes_on_failures_are_not_worth_a_run(grid, starts) -> None:
 
 def test_a_run_without_its_lines_is_said(grid) -> None:
     grid()
-    Path("out/lr0.01-seed0/metrics.jsonl").unlink()
+    log = Path("out/lr0.01-seed0/metrics.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    del rows[-1]["test_loss"]
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UsageError, match=r"metrics\.jsonl' is damaged: .*; delete its folder"):
+        grid()
+    log.unlink()
     with pytest.raises(UsageError, match=r"lr0\.01-seed0' is damaged: delete its folder"):
         grid()
 

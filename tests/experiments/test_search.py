@@ -352,9 +352,7 @@ def test_a_damaged_description_costs_no_trials(search, starts) -> None:
     whole = path.read_bytes()
     for content in (b"{", b"[]", b"\xff", b'{"train": [1], "search": {"space": {}}}', b"{}"):
         path.write_bytes(content)
-        said = (
-            r"^'out/experiment\.json' is damaged: put a copy in its place, or choose another --ou"
-        )
+        said = r"^'out/experiment\.json' .*: put a copy in its place, or choose another --output$"
         with pytest.raises(UsageError, match=said):
             search(trials=2)
     assert len(starts()) == 1
@@ -368,9 +366,7 @@ def test_a_damaged_best_is_found_again(search, tested) -> None:
     best = search(trials=2).best
     for content in ("{", '{"trial": 2}'):
         Path("out/best.json").write_text(content)
-        with pytest.raises(
-            UsageError, match=r"best\.json' is damaged: delete it, and the best trial is"
-        ):
+        with pytest.raises(UsageError, match=r"best\.json' .*: delete it, and the best trial is"):
             search(trials=2)
     Path("out/best.json").unlink()
     assert search(trials=2).best == best

@@ -13,8 +13,10 @@ import torch
 
 from compact_vit.data.augment import Mix
 from compact_vit.errors import UsageError
+from compact_vit.strict_yaml import assignment
 from compact_vit.train import loop, resume, train
 from compact_vit.train.checkpoint import save_checkpoint
+from compact_vit.train.cli import build_parser
 
 
 def rewritten(name: str, **values: Any) -> None:
@@ -95,6 +97,52 @@ def test_a_folder_in_the_home_folder(few, pictures, tmp_path, monkeypatch) -> No
     result = train(config, output=tmp_path / "run", quiet=True)
     (tmp_path / "run" / "summary.json").unlink()
     assert resume(tmp_path / "run", quiet=True).summary["final"] == result.summary["final"]
+
+
+def test_paths_in_the_home_folder_that_no_shell_has_expanded(
+    place, answer, few, pictures, monkeypatch
+) -> None:
+    """``page`` and ``evaluate`` read ``'~/run'`` and wrote beside it, in a folder named ``~``."""
+    monkeypatch.setenv("HOME", str(place))
+    assert answer("page", "~/run").status == 0
+    assert answer("evaluate", "~/run", "--data-dir=~/elsewhere").status == 2
+    shutil.copytree(pictures, place / "elsewhere")
+    assert answer("evaluate", "~/run", "--data-dir=~/elsewhere").status == 0
+    assert not Path("~").exists()
+    assert {"report.html", "confusion-test.png"} <= {path.name for path in Path("run").iterdir()}
+    begun = ("--init-from=~/run", "--teacher=~/run", "--output=~/on", "--epochs", "1", "--quiet")
+    base = few(init_from="~/run", teacher="~/run")
+    assert (base.init_from, base.teacher) == (str(place / "run"),) * 2
+    words = ("--dataset=folder", "--data-dir=~/elsewhere", "--model=cvt_2_8", "--img-size=8")
+    assert answer("train", *begun, *words, "--device=cpu", "--batch-size=4").status == 0
+    assert (place / "on" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        ("True", True),
+        ("1e-3", 0.001),
+        ("64,32", [64, 32]),
+        ("[64,32]", [64, 32]),
+        ("64,", [64]),
+        ("projection", "projection"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_a_value_is_taken_alike_wherever_it_is_given(text, value) -> None:
+    """``train --model-options`` read JSON, ``experiment --set`` YAML: ``True`` was no truth."""
+    assert build_parser().parse_args(["--model-options", f"x={text}"]).model_options == {"x": value}
+    assert assignment("X=1")(f"x={text}") == ("x", value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "=1", "x=", "x=[1", "x={a: 1, a: 2}"])
+def test_what_is_no_assignment_is_said_in_one_line(answer, text) -> None:
+    said = answer("train", "--model-options", text)
+    assert said.status == 2
+    assert "--model-options" in said.err
+    assert "invalid" not in said.err  # argparse's word for what it cannot explain
 
 
 def test_the_last_picture_is_drawn_after_a_kill(few, tmp_path, monkeypatch) -> None:
