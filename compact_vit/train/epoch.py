@@ -52,8 +52,8 @@ def train_epoch(
     start = saved = time.perf_counter()
 
     def note(trained: bool) -> None:
+        sums = together.gather(totals[None]).tolist()  # [R, 3]; the device has done all by then
         seconds = so_far["seconds"] + time.perf_counter() - start
-        sums = together.gather(totals[None]).tolist()  # [R, 3]
         state.unfinished = so_far | {"sums": sums, "seconds": seconds, "trained": trained}
 
     try:

@@ -25,6 +25,7 @@ from compact_vit.evaluate import evaluate_run
 from compact_vit.predict import predict_pictures
 from compact_vit.train import estimate, load_model, loop, objective, resume, train
 from compact_vit.train.config import TrainConfig
+from compact_vit.train.distributed import Processes
 from compact_vit.train.inputs import build_train_batch, load_splits
 from compact_vit.train.run import RunFolder
 from compact_vit.train.state import build_state
@@ -280,6 +281,19 @@ def test_rate_and_speed_of_an_epoch_by_hand(tiny, tmp_path, steps_of) -> None:
     assert [row["lr"] for row in result.history] == pytest.approx([1e-2, 1e-3, 1e-4])
     assert [row["pictures_per_second"] for row in result.history] == [5.0, 2.5, 1.25]
     assert result.summary["pictures_per_second"] == pytest.approx(8.75 / 3)
+
+
+def test_an_epoch_lasts_until_its_device_has_done_it(tiny, tmp_path, monkeypatch, steps_of) -> None:
+    """A GPU is given three steps in 3 s, and whoever asks for their sums waits another 6 s."""
+    clock, gather = steps_of(1.0, 1.0, 1.0), Processes.gather
+
+    def waiting(self: Processes, rows: torch.Tensor) -> torch.Tensor:
+        clock.now += 6.0
+        return gather(self, rows)
+
+    monkeypatch.setattr(Processes, "gather", waiting)
+    row = train(tiny(epochs=1), output=tmp_path / "run", quiet=True).history[0]
+    assert row["pictures_per_second"] == 36 / 9
 
 
 def test_a_batch_is_never_larger_than_the_data(tiny, tmp_path, steps_of) -> None:
