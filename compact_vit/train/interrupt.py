@@ -80,7 +80,10 @@ class Stopper:
         """
         asked = most(self._asked())
         if asked == OUT_OF_TIME:
-            raise Stopped(f"stopped before the time limit of {self.limit:g} s", OUT_OF_TIME)
+            limit = self.limit or 0.0
+            passed = self.checked - self.started > limit  # as where starting took longer
+            when = "at" if passed else "before"
+            raise Stopped(f"stopped {when} the time limit of {limit:g} s", OUT_OF_TIME)
         if asked:
             raise Stopped(f"stopped by {signal.Signals(asked).name}", 128 + asked)
 

@@ -142,6 +142,19 @@ def test_the_limit_leaves_time_for_a_step_and_a_save(monkeypatch) -> None:
     assert caught.value.status == 124
 
 
+def test_a_limit_that_starting_outlasts_is_over(monkeypatch) -> None:
+    """The step is taken all the same: resumed again and again, the run gets on."""
+    clock = Clock()
+    monkeypatch.setattr(interrupt, "time", clock)
+    stopper = Stopper(limit=8.0)
+    clock.now = 45.0
+    with stopper:
+        clock.now += 0.5
+        with pytest.raises(Stopped, match=r"^stopped at the time limit of 8 s$") as caught:
+            stopper.check()
+    assert caught.value.status == 124
+
+
 def test_a_time_limit_stops_a_run_that_goes_on(everything, tmp_path, assert_same_run) -> None:
     config = everything(epochs=2)
     whole = train(config, output=tmp_path / "whole", quiet=True)
