@@ -40,8 +40,8 @@ def save_run(
         state.best = {"epoch": state.epoch, "val_accuracy": accuracy}
     if state.processes.first:
         whole = json.dumps(with_whole_paths(config).to_dict())
-        content = _content(state, splits) | {"config": whole, "training": state.state_dict()}
-        save_checkpoint(folder.last, content, keep=True)
+        own = {"config": whole, "notes": list(state.notes), "training": state.state_dict()}
+        save_checkpoint(folder.last, _content(state, splits) | own, keep=True)
     if picked:
         save_best(folder, state, splits)
 
@@ -104,6 +104,8 @@ def take_up(
             "of its files are others, or in another order, and what was held out would be trained "
             "on: put them back, or train again"
         )
+    notes = saved.get("notes")  # an older checkpoint has none
+    state.before = tuple(map(str, notes)) if isinstance(notes, list) else ()
     best = state.best is not None and state.best["epoch"] == state.epoch
     if best and state.unfinished is None and folder.summary() is None:
         save_best(folder, state, splits)

@@ -58,6 +58,8 @@ class TrainState:
     health: Health
     seed: int
     processes: Processes
+    before: tuple[str, ...] = ()
+    """What the calls before this one that went on with the run had to tell."""
     epoch: int = 0
     """Epochs done."""
     best: dict[str, Any] | None = None
@@ -81,6 +83,11 @@ class TrainState:
         """The model of the module whose figures count."""
         whole = self.evaluated
         return whole.encoder if isinstance(whole, MaskedAutoencoder) else whole  # type: ignore[return-value]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the run, each thing once: a line each."""
+        return tuple(dict.fromkeys((*self.before, *self.choices.notes)))
 
     def end_epoch(self, loss: float) -> None:
         """Count the epoch under way as done, after which the watched split had this ``loss``."""

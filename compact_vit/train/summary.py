@@ -105,6 +105,7 @@ def _machine(state: TrainState) -> dict[str, Any]:
         "parts": choices.parts,
         "attention": choices.attention,
         "attention_dropout": choices.attention_dropout,
+        "notes": list(state.notes),
         "hardware": hardware(state.device),
         "processes": state.processes.count,
         "versions": versions(),

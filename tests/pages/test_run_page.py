@@ -58,6 +58,13 @@ def test_names_are_words_and_never_markup(page, parsed) -> None:
     assert titles == "cct_2_3x2 on &lt;script&gt;alert(1)&lt;/script&gt;"
 
 
+def test_what_a_run_had_to_tell_is_there(page, parsed) -> None:
+    notes = ["not compiled: torch.compile fails here: <no compiler>", WILD[0]]
+    text = page(summary={"notes": notes})
+    assert all(note in parsed(text).text for note in notes)
+    assert "<script" not in text
+
+
 def test_the_figures_that_come_first(page, parsed) -> None:
     said = parsed(page()).text
     for part in (

@@ -60,6 +60,21 @@ def test_the_weights_are_the_runs(source, state, same) -> None:
     assert same(started.model.state_dict(), last)
 
 
+def test_what_is_said_at_the_start_is_kept(source, tiny, tmp_path, assert_same_run) -> None:
+    config = tiny(init_from=str(source), batch_size=20)
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+    left_out, told = whole.summary["notes"]
+    assert left_out.startswith("every epoch leaves out another 16 of the 36")
+    assert told == f"starting from epoch {load_model(source).epoch} of {source}"
+
+    def stop(row) -> None:
+        raise OSError("the machine goes off")
+
+    with pytest.raises(OSError, match="goes off"):
+        train(config, output=tmp_path / "stopped", quiet=True, on_epoch=stop)
+    assert_same_run(resume(tmp_path / "stopped", quiet=True), whole)
+
+
 def test_what_is_held_out_now_was_not_before(source, tiny, state) -> None:
     def told(**values: Any) -> tuple[str, ...]:
         started = state()
