@@ -28,7 +28,7 @@ LONG_ENOUGH = 5_000
 RETURNED = 32 * 2**20
 
 #: Calls until a CUDA graph is replayed: one warms up, one records, one replays.
-_RECORDED = 3
+RECORDED = 3
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,14 @@ def compile_model(model: nn.Module, *, graphs: bool = False) -> nn.Module:
     """``model`` by ``torch.compile``, made anew for each shape; what is made is kept on disk.
 
     With ``graphs`` each shape is recorded as CUDA graphs, which want to hear ``before_replay``.
+    Then all that was compiled before is forgotten: torch would take it over for a model of the
+    same class, and says only while it compiles that it leaves graphs out.
     """
     # several models and shapes share one forward: at the usual limit of 8 they would run eager
     torch._dynamo.config.recompile_limit = 256
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     if graphs:
+        torch.compiler.reset()
         return torch.compile(model, dynamic=False, mode="reduce-overhead")  # type: ignore[return-value]
     return torch.compile(model, dynamic=False)  # type: ignore[return-value]
 
@@ -180,11 +183,11 @@ def rehearse(
     """
     devices = [x.device] if x.device.type == "cuda" else []
     kept = [(buffer, buffer.clone()) for buffer in forward.buffers()]
-    skipped = _skipped_graphs() if graphs else 0
+    skipped = skipped_graphs() if graphs else 0
     answer = forward if call is None else call  # one compiled has no truth value
     try:
         with torch.random.fork_rng(devices):
-            for _ in range(_RECORDED if graphs else 1):
+            for _ in range(RECORDED if graphs else 1):
                 forward.zero_grad(set_to_none=True)
                 if graphs:
                     before_replay(forward, parts=1)
@@ -197,10 +200,10 @@ def rehearse(
         forward.zero_grad(set_to_none=True)
         for buffer, before in kept:
             buffer.copy_(before)
-    return "torch left them out" if graphs and _skipped_graphs() > skipped else ""
+    return "torch left them out" if graphs and skipped_graphs() > skipped else ""
 
 
-def _skipped_graphs() -> int:
+def skipped_graphs() -> int:
     """How often torch has left CUDA graphs out that it was asked for, in silence."""
     from torch._dynamo.utils import counters
 

@@ -246,9 +246,8 @@ def compiled_forward(state: TrainState) -> nn.Module:
         return eager
     share = state.loader.batch_size // state.processes.count
     shape = (share, model.in_chans, *model.config.height_width)
-    x = torch.zeros(shape, device=state.device).tensor_split(choices.parts)[0]
-    labels = torch.zeros(len(x), dtype=torch.int64, device=state.device)
-    targets = state.objective.targets(x, labels, state.augmentation)  # seeded anew for every step
+    parts = torch.zeros(shape, device=state.device).tensor_split(choices.parts)
+    shapes = {len(part): part for part in parts}.values()  # each is compiled by itself
     alone, notes = state.processes.count == 1, choices.notes
     if choices.graphs and not alone:
         notes += ("compiled without CUDA graphs: several processes average between them",)
@@ -256,9 +255,12 @@ def compiled_forward(state: TrainState) -> nn.Module:
         forward = compile_model(eager, graphs=graphs)
 
         def call(x: Tensor, forward: nn.Module = forward) -> Tensor:
+            labels = torch.zeros(len(x), dtype=torch.int64, device=state.device)
+            targets = state.objective.targets(x, labels, state.augmentation)  # seeded every step
             return state.objective.outputs(forward, x, targets)
 
-        failure = rehearse(eager, x, choices.precision, call=call, graphs=graphs)
+        tried = (rehearse(eager, x, choices.precision, call=call, graphs=graphs) for x in shapes)
+        failure = next(filter(None, tried), "")
         if not failure:
             state.choices = dataclasses.replace(choices, graphs=graphs, notes=notes)
             return forward

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,13 @@ from torch import Tensor, nn
 
 from compact_vit.train import choices
 from compact_vit.train.choices import before_replay, choose_graphs, compile_model, rehearse
+from compact_vit.train.inputs import load_splits
 from compact_vit.train.loop import train
+from compact_vit.train.state import build_state, compiled_forward
+from compact_vit.train.step import train_step
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
+FROM_TORCH = torch.compile
 SKIPS = ("inductor", "cudagraph_skips")
 
 
@@ -186,10 +192,62 @@ def test_graphs_that_fail_are_done_without(
         *["not compiled: torch.compile fails here: no such back end"] * both,
     ]
     assert (run.summary["compiled"], run.summary["cuda_graphs"]) == (not both, False)
+    assert run.summary["notes"] == said  # for who has not seen them
     if both:  # bit for bit as without: no draw was used up
         plain = train(tiny(**config), output=tmp_path / "plain", quiet=True)
         for name, weight in plain.model.state_dict().items():
             assert torch.equal(weight, run.model.state_dict()[name])
+
+
+def test_graphs_left_out_are_left_out_of_every_run(
+    tiny, tmp_path, graphs_on_a_cpu, monkeypatch
+) -> None:
+    """torch counts them where it compiles, and would take one run's code over into the next."""
+    from torch._dynamo.utils import counters
+
+    def leaving_out(graph, inputs):
+        counters[SKIPS[0]][SKIPS[1]] += 1
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda model, *, dynamic, mode=None: FROM_TORCH(
+            model, backend=leaving_out if mode else "eager", dynamic=dynamic
+        ),
+    )
+    for number in range(3):
+        run = train(tiny(epochs=1, compile="graphs"), output=tmp_path / str(number), quiet=True)
+        assert (run.summary["compiled"], run.summary["cuda_graphs"]) == (True, False)
+        said = "compiled without CUDA graphs: they fail here: torch left them out"
+        assert run.summary["notes"] == [said]
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_parts_of_every_size_are_rehearsed(tiny, monkeypatch, marks, graphs) -> None:
+    """Twelve pictures in five parts: three, and two, of which none is compiled in a step."""
+    made: list[torch.fx.GraphModule] = []
+
+    def backend(graph, inputs):
+        made.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda model, *, dynamic, mode=None: FROM_TORCH(model, backend=backend, dynamic=dynamic),
+    )
+    torch.compiler.reset()
+    config = tiny(accumulation=5)
+    state = build_state(config, load_splits(config), CPU)
+    state.choices = dataclasses.replace(state.choices, compile=True, graphs=graphs)
+    forward = compiled_forward(state)
+    assert state.choices.graphs == graphs
+    assert len(marks) == 2 * 3 * graphs
+    rehearsed = len(made)
+    assert rehearsed >= 2
+    train_step(state, config, forward, torch.zeros(12, 3, 16, 16), torch.zeros(12).long())
+    assert len(made) == rehearsed
 
 
 def test_a_cpu_says_that_it_has_no_graphs(tiny, tmp_path, monkeypatch, capsys) -> None:
