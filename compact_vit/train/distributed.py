@@ -100,6 +100,23 @@ class Processes:
         """Which of ``length`` rows are this process's: as many as any other's, or one fewer."""
         return slice(*(length * part // self.count for part in (self.rank, self.rank + 1)))
 
+    def own(self, device: torch.device) -> torch.device:
+        """``device``; ``UsageError`` where it is a GPU, and this process would have none alone."""
+        if self.count == 1 or device.type != "cuda":
+            return device
+        if device.index is not None:
+            raise UsageError(
+                "device must be 'cuda' with several processes, which each take the GPU of their "
+                f"local number, got '{device}'"
+            )
+        there = torch.cuda.device_count()
+        if self.local >= there:
+            raise UsageError(
+                f"each process takes a GPU of its own, and a machine of this run has {there}: "
+                f"start at most {there} there (--nproc-per-node), or give --device cpu"
+            )
+        return device
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """``model`` with its gradients averaged over the processes."""
         return model if self.count == 1 else DistributedDataParallel(model)

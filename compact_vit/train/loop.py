@@ -135,7 +135,7 @@ class _Run:
     ) -> _Run:
         together.agree(lambda: need_packages(config.track))
         stopper = Stopper(time_limit)
-        device = together.agree(lambda: pick_device(config.device))
+        device = together.agree(lambda: together.own(pick_device(config.device)))
         splits = load_alike(config, together)
         state = together.agree(lambda: build_state(config, splits, device, together, fetch=fetch))
         batch, forward = build_train_batch(config, splits), compiled_forward(state)

@@ -108,6 +108,20 @@ def differ(rank: int, count: int, port: int, config: TrainConfig, output: str) -
         loop.train(config, output=output, quiet=True)
 
 
+def crowd(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """Two processes on a machine that says it has one GPU."""
+    import pytest
+    import torch
+
+    from compact_vit.errors import UsageError
+
+    join(rank, count, port)
+    loop.pick_device = lambda name: torch.device("cuda")
+    torch.cuda.device_count = lambda: 1
+    with pytest.raises(UsageError, match="start at most 1 there"):
+        loop.train(config, output=output, quiet=True)
+
+
 def quarrel(rank: int, count: int, port: int) -> None:
     """What processes do together: the first's result, everybody's error, turns on a machine."""
     import torch

@@ -260,6 +260,24 @@ def test_torchrun(picture_folder, tmp_path) -> None:
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["processes"] == 2
 
 
+def test_each_process_has_a_gpu_of_its_own(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    two, third = Processes(1, 2, 1), Processes(2, 3, 2)
+    other = Processes(3, 4, 1)  # the second of the second machine
+    for one, name in ((ALONE, "cuda:1"), (two, "cuda"), (other, "cuda"), (third, "cpu")):
+        device = torch.device(name)
+        assert one.own(device) is device
+    with pytest.raises(UsageError, match=r"has 2: start at most 2 there .*or give --device cpu$"):
+        third.own(torch.device("cuda"))
+    with pytest.raises(UsageError, match=r"^device must be 'cuda' with .*, got 'cuda:0'$"):
+        two.own(torch.device("cuda", 0))
+
+
+def test_more_processes_than_gpus_are_refused_in_all(start, tiny, tmp_path) -> None:
+    assert start("crowd", 2, tiny(), str(tmp_path / "run")) == [0, 0]
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_error_of_one_is_everybodys(start) -> None:
     assert start("quarrel", 3) == [0, 0, 0]
 
