@@ -6,13 +6,16 @@ Letters: B batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from compact_vit.bench import at_least_one, check_machine, compiled, inference
 from compact_vit.cli import Parser
-from compact_vit.errors import UsageError
+from compact_vit.errors import Stopped, UsageError
 from compact_vit.timing import Call, Spread
 
 if TYPE_CHECKING:
@@ -56,18 +59,24 @@ def start(args: argparse.Namespace) -> torch.device:
 
 
 def called(model: nn.Module, compile: str) -> Callable[[Tensor], Tensor]:
-    """``model`` as it is (off), compiled (on), or compiled and replayed as CUDA graphs (graphs)."""
+    """``model`` as it is (off), compiled (on), or compiled and replayed as CUDA graphs (graphs).
+
+    A call raises ``UsageError`` where torch cannot compile, or leaves the graphs out.
+    """
     if compile == "off":
         return model
     if compile == "on":
         return compiled(model)
-    from compact_vit.train.choices import before_replay, compile_model
+    from compact_vit.train.choices import before_replay, skipped_graphs
 
-    inner = compile_model(model, graphs=True)
+    inner, skipped = compiled(model, graphs=True), skipped_graphs()
 
     def replayed(x: Tensor) -> Tensor:
         before_replay(model, parts=1)  # an accelerator takes a batch whole
-        return inner(x)
+        said = inner(x)
+        if skipped_graphs() > skipped:
+            raise UsageError("--compile graphs: torch leaves them out here: give --compile on")
+        return said
 
     return replayed
 
@@ -75,6 +84,33 @@ def called(model: nn.Module, compile: str) -> Callable[[Tensor], Tensor]:
 def how_called(compile: str) -> str:
     """How ``called`` calls a model, for a heading."""
     return {"off": "eager", "on": "compiled", "graphs": "compiled, CUDA graphs"}[compile]
+
+
+def ran_as(summary: Mapping[str, Any]) -> str:
+    """How the run of a ``summary.json`` called its model, whatever it was asked for."""
+    if not summary["compiled"]:
+        return how_called("off")
+    return how_called("graphs" if summary["cuda_graphs"] else "on")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, SIGTERM ends in ``Stopped`` between runs, too; an epoch stops as training does.
+
+    So what is done can be told. What compiles takes an exception for its own failure, and none
+    that leaves the process.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except SystemExit as left:
+        raise Stopped("stopped by SIGTERM", int(left.code or 0)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def infer(model: nn.Module, x: Tensor, precision: str, compile: str) -> Call:

@@ -92,10 +92,13 @@ def peak_memory(name: str, args: argparse.Namespace) -> int | None:
     """Bytes that a step holds at most, above what is held before it; None if nobody counts them."""
     import torch
 
+    from compact_vit.train.choices import RECORDED
+
     device = start(args)
     step, _ = build_call(name, args, training_step, device)
     assert not isinstance(step, str)
-    step()  # compiles, and makes the optimiser's state
+    for _ in range(RECORDED):  # compile, make the optimiser's state, record a graph
+        step()
     finish(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -39,13 +39,13 @@ class Throughput:
     batch_size: int
 
 
-def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
+def compiled(module: nn.Module, *, graphs: bool = False) -> Callable[[Tensor], Tensor]:
     """``module`` by ``compile_model``; ``UsageError`` if it cannot be."""
     from torch._dynamo.exc import TorchDynamoException
 
     from .train.choices import compile_model
 
-    inner = compile_model(module)
+    inner = compile_model(module, graphs=graphs)
 
     def call(x: Tensor) -> Tensor:
         try:

@@ -72,13 +72,15 @@ def seconds_in_turns(
     """Seconds a call of each of ``calls``, one figure for each of ``rounds`` turns.
 
     They take turns, so that whatever else the machine does meets all of them alike. Each is
-    called once before, to compile and to allocate, and a turn repeats it for at least ``turn``
-    seconds.
+    called before until that takes no less than the last time: what compiles, allocates or records
+    a graph is slow at first. A turn repeats it for at least ``turn`` seconds.
     """
     times = []
     for call in calls:
-        elapsed(call, 1, device)
-        times.append(max(1, math.ceil(turn / max(elapsed(call, 1, device), 1e-6))))
+        least, now = math.inf, elapsed(call, 1, device)
+        while now < least:
+            least, now = now, elapsed(call, 1, device)
+        times.append(max(1, math.ceil(turn / max(least, 1e-6))))
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, count, taken in zip(calls, times, seconds, strict=True):

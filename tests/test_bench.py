@@ -81,6 +81,18 @@ def test_calls_take_turns_of_at_least_the_length_asked_for(clock):
     assert seconds == [pytest.approx([0.06] * 3), pytest.approx([3.0] * 3)]
 
 
+def test_a_turn_is_sized_by_a_call_that_no_longer_gets_faster(clock):
+    """Compiled, then recorded, then replayed: as CUDA graphs are."""
+    slow, calls = iter([30.0, 1.0]), []
+
+    def call():
+        calls.append(1)
+        clock.now += next(slow, 0.0625)
+
+    assert seconds_in_turns([call], rounds=2, device=CPU, turn=0.25) == [[0.0625] * 2]
+    assert len(calls) == 4 + 2 * 4
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_measure(clock, precision):
     model = Slow(clock).train()

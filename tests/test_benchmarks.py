@@ -387,6 +387,49 @@ def test_training_step(capsys, script, absent, checkout, monkeypatch):
     assert not any(line.startswith("MB") for line in lines)
 
 
+def test_graphs_that_torch_leaves_out_are_refused(script, monkeypatch):
+    """Also those of a second model of a class that was compiled before."""
+    from torch._dynamo.utils import counters
+
+    def leaving_out(graph, inputs):
+        counters["inductor"]["cudagraph_skips"] += left_out
+        return graph.forward
+
+    compiler = torch.compile
+    monkeypatch.setattr(
+        torch,
+        "compile",
+        lambda model, *, dynamic, mode: compiler(model, backend=leaving_out, dynamic=dynamic),
+    )
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
+    called, x = script("_common").called, torch.ones(1, 2)
+    left_out = 1
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"^--compile graphs: torch leaves them out here: "):
+            called(nn.Linear(2, 2), "graphs")(x)
+    left_out, model = 0, nn.Linear(2, 2)
+    torch.testing.assert_close(called(model, "graphs")(x), model(x))
+
+
+def test_graphs_that_fail_are_one_line(script, monkeypatch):
+    def fails(x):
+        raise torch._dynamo.exc.TorchDynamoException("no such back end")
+
+    monkeypatch.setattr(torch, "compile", lambda model, **options: fails)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
+    with pytest.raises(UsageError, match="do without it: no such back end"):
+        script("_common").called(nn.Linear(2, 2), "graphs")(torch.ones(1, 2))
+
+
+def test_memory_is_that_of_a_step_which_compiles_and_records_nothing(script, monkeypatch):
+    module, calls = script("bench_train_step"), []
+    monkeypatch.setattr(module, "build_call", lambda *given: (lambda: calls.append(1), 0))
+    monkeypatch.setattr(module, "PROCESS", Path("/nowhere"))
+    args = script("_peers").peers_parser("", "").parse_args(TINY)
+    assert module.peak_memory("compact_vit", args) is None
+    assert len(calls) == 3
+
+
 def test_the_memory_of_a_step_is_that_of_its_activations(script):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("nobody counts resident memory here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +83,29 @@ def test_a_real_trace_is_read(idle, tmp_path, picture_folder) -> None:
     names = {event["name"] for event in events if event.get("cat") == "cpu_op"}
     assert any("conv" in name for name in names)  # the model, and the augmentation
     assert any("flip" in name for name in names)
+
+
+def test_only_the_gpu_is_recorded(idle, monkeypatch) -> None:
+    """What it would take to record the host's operations, the GPU would wait for."""
+    asked = []
+
+    class Profiler:
+        def __init__(self, *, activities):
+            asked.extend(activities)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        def export_chrome_trace(self, path):
+            event = {"cat": "kernel", "ts": 1.0, "dur": 2.0}
+            Path(path).write_text(json.dumps({"traceEvents": [event]}))
+
+    monkeypatch.setattr(torch.profiler, "profile", Profiler)
+    assert idle.recorded(lambda: None, 2, torch.device("cpu")) == [(1.0, 3.0)]
+    assert asked == [torch.profiler.ProfilerActivity.CUDA]
 
 
 def test_a_cpu_is_refused_in_one_line(idle, capsys, picture_folder) -> None:
