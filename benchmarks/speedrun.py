@@ -8,7 +8,8 @@ before: the accuracy is the last epoch's, and nothing is picked on the test set.
 ways: training, from the first step to the end of the last, epoch by epoch; with the evaluation
 that ``train()`` makes after every epoch; and the whole call, with building, compiling or finding
 what was compiled, checkpoints and pictures. A run of one epoch comes first and is left out: it
-compiles, tunes and allocates. It is told how long that took.
+compiles, tunes and allocates. It is told how long that took. Stopped, it tells of the runs that
+are done; with ``--json`` the table goes to standard error meanwhile.
 
 The recipe is put together from published evidence. It has not been tuned, nor run on a GPU. By
 arithmetic: CCT-6/3x2 takes 253.5 million multiply-accumulates a picture, 1.52 GFLOP forward and
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import statistics
@@ -31,10 +33,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from _common import how_called, machine_parser, start
+from _common import machine_parser, ran_as, start, stoppable
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import program
+from compact_vit.errors import Stopped
 
 if TYPE_CHECKING:
     import torch
@@ -90,20 +93,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = start(args)
     config = dataclasses.replace(config, precision=args.precision, compile=args.compile)
     short = dataclasses.replace(config, epochs=1, seed=args.rounds)
-    result, warm_up = trained(short)
-    head = about(config, args, result, device) | {"warm_up_seconds": warm_up}
-    if not args.json:
-        print(told(head), flush=True)
-    runs = []
-    for seed in range(args.rounds):
-        runs.append(Run.of(*trained(dataclasses.replace(config, seed=seed))))
-        if not args.json:
-            print(row(runs[-1].seed, *list(asdict(runs[-1]).values())[1:]), flush=True)
-    together = summed_up(runs, args.target, head["pflop"])
-    if args.json:
-        print(json.dumps({**head, "runs": [asdict(run) for run in runs], **together}, indent=2))
-    else:
-        print(judged(together))
+    tell = functools.partial(print, file=sys.stderr if args.json else sys.stdout, flush=True)
+    runs: list[Run] = []
+    status = 0
+    try:
+        with stoppable():
+            result, warm_up = trained(short)
+            head = about(config, result, device) | {"warm_up_seconds": warm_up}
+            tell(told(head))
+            for seed in range(args.rounds):
+                runs.append(Run.of(*trained(dataclasses.replace(config, seed=seed))))
+                tell(row(seed, *list(asdict(runs[-1]).values())[1:]))
+    except Stopped as stop:
+        status = stop.status
+    if runs:
+        together = summed_up(runs, args.target, head["pflop"])
+        whole = {**head, "runs": [asdict(run) for run in runs], **together}
+        print(json.dumps(whole, indent=2) if args.json else judged(together), flush=True)
+    if status:
+        raise Stopped(f"stopped: {len(runs)} of {args.rounds} runs are done", status)
     return 0
 
 
@@ -130,21 +138,16 @@ def trained(config: TrainConfig) -> tuple[TrainResult, float]:
         return result, time.perf_counter() - begin
 
 
-def about(
-    config: TrainConfig, args: argparse.Namespace, first: TrainResult, device: torch.device
-) -> dict[str, Any]:
+def about(config: TrainConfig, first: TrainResult, device: torch.device) -> dict[str, Any]:
     """What is run, and on what; the ``first`` run says how it was computed."""
     from compact_vit.train.machine import hardware, versions
 
     summary = first.summary
-    called = "off" if not summary["compiled"] else "on"
-    if summary.get("cuda_graphs"):
-        called = "graphs"
     macs = 3 * summary["macs"] * summary["train_pictures"] * config.epochs  # forward, backward: 3
     return {
         "hardware": hardware(device),
         "versions": versions(),
-        "called": how_called(called),
+        "called": ran_as(summary),
         "precision": summary["precision"],
         "parameters": summary["parameters"],
         "pflop": 2 * macs / 1e15,

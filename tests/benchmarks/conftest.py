@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+
+from compact_vit.train import epoch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -21,6 +25,24 @@ def script(monkeypatch) -> Iterator[Callable[[str], ModuleType]]:
     yield importlib.import_module
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
+
+
+@pytest.fixture
+def terminated_in() -> Callable[[pytest.MonkeyPatch, int], None]:
+    """Have a ``patch`` send SIGTERM in the training step of that number."""
+
+    def patched(patch: pytest.MonkeyPatch, step: int) -> None:
+        original, calls = epoch.train_step, []
+
+        def counted(*args):
+            calls.append(1)
+            if len(calls) == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*args)
+
+        patch.setattr(epoch, "train_step", counted)
+
+    return patched
 
 
 CHECKOUT = """

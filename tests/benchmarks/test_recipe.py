@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
 import torch
@@ -48,16 +50,18 @@ def test_two_of_each_in_turns(recipe, capsys, picture_folder, checkout) -> None:
     assert lines[2] == (
         "cct_2_3x2, published-200, batch 128, an epoch: 36 pictures to train, 12 to evaluate"
     )
-    assert lines[3] == f"this library: {AUTO}, eager"
-    assert lines[4] == "the published code: fp32, eager, 0 workers"
+    assert lines[3] == "the published code: fp32, eager, 0 workers"
+    assert lines[4] == f"this library: {AUTO}, eager"
     rows = [line.split() for line in lines if re.search(r"\dx$", line)]  # of both tables
     assert [(row[0], row[-2]) for row in rows] == [("compact_vit", "2"), ("published", "2")] * 2
-    seconds = float(re.search(r"compact_vit\s+([\d.]+)", lines[7]).group(1))
+    assert lines[5].startswith("the recipe's attention dropout of 0.1 is left out: on a CPU")
+    seconds = float(next(row[1] for row in rows if row[0] == "compact_vit"))
     minutes = re.fullmatch(
-        r"compact_vit: 60 epochs take ([\d.]+) min, reckoned from the median of 2", lines[-2]
+        r"compact_vit: 60 epochs take ([\d.]+) min, reckoned from the median of 2", lines[-3]
     )
     assert float(minutes.group(1)) == pytest.approx(seconds, abs=0.011)  # 60 epochs, 60 seconds
-    assert lines[-1].startswith("published code: 60 epochs take ")
+    assert lines[-2].startswith("published code: 60 epochs take ")
+    assert lines[-1].startswith("compact_vit: 2 of 3 epochs took ")
 
 
 def test_all_epochs_are_told_as_measured(recipe, capsys, picture_folder) -> None:
@@ -65,8 +69,73 @@ def test_all_epochs_are_told_as_measured(recipe, capsys, picture_folder) -> None
     assert recipe.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.split() == ["published", "code", "not", "given"] for line in lines) == 2
-    told = r"compact_vit: the last 3 of 4 epochs took [\d.]+ min, measured; accuracy [\d.]+%"
+    told = r"compact_vit: 3 of 4 epochs took [\d.]+ min, measured; accuracy [\d.]+%"
     assert re.fullmatch(told, lines[-1])
+
+
+def test_stopped_it_tells_what_is_measured_and_goes_on(
+    recipe, capsys, picture_folder, tmp_path, monkeypatch, terminated_in
+) -> None:
+    """Terminated in the fourth of five epochs, twice: a step each, of which the last is saved."""
+    words = [*SMALL, "--data-dir", str(picture_folder), "--epochs", "5"]
+    kept = [*words, "--output", str(tmp_path / "kept")]
+    for given, way_out in ((words, ""), (kept, "; the same command goes on")):
+        with monkeypatch.context() as patch:
+            terminated_in(patch, 4)
+            assert recipe.main(given) == 143
+        captured = capsys.readouterr()
+        assert captured.err == f"stopped: 2 of 5 epochs are measured{way_out}\n"
+        lines = captured.out.splitlines()
+        assert lines[-1].endswith("reckoned from the median of 2")
+        assert lines[4] == f"this library: asked for {AUTO}, eager; stopped before it could say"
+    assert recipe.main([*kept, "--model", "cct_4_3x2"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "holds a run of another configuration: give the options" in captured.err
+    moved = picture_folder.rename(tmp_path / "moved")
+    kept[kept.index("--data-dir") + 1] = str(moved)
+    for _ in range(2):  # the end of the fourth epoch is no epoch; then nothing is left to train
+        assert recipe.main(kept) == 0
+        captured = capsys.readouterr()
+        told = r"compact_vit: 3 of 5 epochs took [\d.]+ min, measured; accuracy [\d.]+%"
+        assert re.fullmatch(told, captured.out.splitlines()[-1])
+    rows = (tmp_path / "kept" / "run" / "metrics.jsonl").read_text()
+    assert rows.count("\n") == 5
+    first = captured.out.splitlines()[4]
+    assert first == f"this library: {AUTO}, eager"
+
+
+def test_terminated_before_an_epoch_is_measured(
+    recipe, capsys, picture_folder, monkeypatch
+) -> None:
+    from compact_vit.train import loop
+
+    pick = loop.pick_device
+
+    def picked(name: str) -> torch.device:
+        os.kill(os.getpid(), signal.SIGTERM)  # while the run is built
+        return pick(name)
+
+    monkeypatch.setattr(loop, "pick_device", picked)
+    assert recipe.main([*SMALL, "--data-dir", str(picture_folder)]) == 143
+    captured = capsys.readouterr()
+    assert captured.err == "stopped: 0 of 3 epochs are measured\n"
+    assert re.search(r"compact_vit +not measured", captured.out)
+
+
+def test_the_heading_is_what_ran(recipe, capsys, picture_folder, monkeypatch) -> None:
+    def fails(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda model, **options: fails)
+    monkeypatch.setattr(
+        "compact_vit.train.choices.choose_compile", lambda *given, **named: (True, "")
+    )
+    words = [*SMALL, "--data-dir", str(picture_folder), "--compile", "on", "--rounds", "1"]
+    assert recipe.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4] == f"this library: {AUTO}, eager"
+    assert lines[6] == "not compiled: torch.compile fails here: no compiler"
 
 
 def test_the_turns(recipe, monkeypatch) -> None:
@@ -83,6 +152,7 @@ def test_the_turns(recipe, monkeypatch) -> None:
         class Result:
             summary = {"final": {"accuracy": 12.5}}  # noqa: RUF012
 
+        output.mkdir()
         return Result
 
     theirs = iter((5.0, 4.0, 4.0))
@@ -95,10 +165,8 @@ def test_the_turns(recipe, monkeypatch) -> None:
 
     monkeypatch.setattr(recipe.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr("compact_vit.train.train", train)
-    args = recipe._parser().parse_args(SMALL)
-    config = TrainConfig(dataset="digits")
-    args.compile = "off"
-    assert recipe.in_turns(config, args, peer) == ([1, 1, 2, 2], [4, 4], 12.5)
+    turns = recipe.in_turns(TrainConfig(dataset="digits"), 2, peer)
+    assert turns == ([1, 1, 2, 2], [4, 4], {"final": {"accuracy": 12.5}}, 0)
     assert heard == ["here", "there"] * 3 + ["here"] * 2
     assert recipe.reckoned([1.0, 3.0, 1.5], 200).startswith("200 epochs take 5.00 min, reckoned")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 import torch
@@ -106,6 +108,55 @@ def test_small_runs_end_to_end(speedrun, capsys, monkeypatch) -> None:
     pictures = said["pflop"] * 1e15 / (2 * 3 * 2 * macs(own))
     assert pictures == pytest.approx(round(pictures))
     assert 1_000 < pictures < 1_797
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("within", [True, False])
+def test_stopped_it_tells_of_the_runs_that_are_done(
+    speedrun, capsys, monkeypatch, terminated_in, form, within
+) -> None:
+    """Terminated in the second of three runs, in a step or before the first of them."""
+    from compact_vit.train import loop
+
+    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+    monkeypatch.setattr(loop, "write_page", lambda *given: None)
+    if within:
+        terminated_in(monkeypatch, 8)  # two steps an epoch: 2 of the first, short run, 4, and 2
+    else:
+        built, pick = [], loop.pick_device
+
+        def picked(name: str) -> torch.device:
+            built.append(name)
+            if len(built) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return pick(name)
+
+        monkeypatch.setattr(loop, "pick_device", picked)
+    before = signal.getsignal(signal.SIGTERM)
+    assert speedrun.main([*SMALL, "--rounds", "3", *form]) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    captured = capsys.readouterr()
+    *said, last = captured.err.splitlines()
+    assert last == "stopped: 1 of 3 runs are done"
+    told = said if form else captured.out.splitlines()  # as each was done
+    (run,) = [line.split() for line in told if line.startswith("0 ")]
+    assert len(run) == 5
+    if form:
+        whole = json.loads(captured.out)
+        assert (whole["n"], [run["seed"] for run in whole["runs"]]) == (1, [0])
+        assert f"{whole['mean']['accuracy']:.2f}" == run[1]
+    else:
+        assert said == []
+        assert told[-1].startswith("the mean of 1 runs is ")
+
+
+def test_stopped_before_a_run_is_done_nothing_is_told(
+    speedrun, capsys, monkeypatch, terminated_in
+) -> None:
+    terminated_in(monkeypatch, 1)
+    assert speedrun.main([*SMALL, "--json"]) == 143
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "stopped: 0 of 2 runs are done\n")
 
 
 def test_the_arithmetic_of_the_docstring(speedrun) -> None:
