@@ -105,14 +105,14 @@ def _way_out(model: AnyModel, trained: _Source) -> str:
 def _opened(source: str) -> _Source:
     """What ``source`` says: a folder, and if there is none of that name weights in the package."""
     need_source(source)
-    folder = weights_at(source)
+    folder, place = weights_at(source), os.path.abspath(os.path.expanduser(source))
     if folder is not None:
         stored = read_folder(folder)
         here = os.path.isdir(source)
-        told = f"the weights in {source}" if here else f"the package's weights {folder.name}"
+        told = f"the weights in {place}" if here else f"the package's weights {folder.name}"
         return _Source(build_pretrained(stored), stored.name, "weights", told)
     run = load_model(source, pretrained=True)
-    told = f"epoch {run.epoch} of {source}"
+    told = f"epoch {run.epoch} of {place}"
     return _Source(run.model, run.config.model, "a run", told, run.config)
 
 

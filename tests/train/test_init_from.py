@@ -167,7 +167,7 @@ def weights(tmp_path, monkeypatch) -> CompactTransformer:
 @pytest.mark.parametrize(
     ("given", "folder", "told"),
     [
-        ("folder", "folder", "the weights in folder"),
+        ("folder", "folder", "the weights in {here}/folder"),
         ("cvt_2_8", "package/cvt_2_8.colours", "the package's weights cvt_2_8.colours"),
         ("cvt_2_8.shapes", "package/cvt_2_8.shapes", "the package's weights cvt_2_8.shapes"),
     ],
@@ -178,16 +178,16 @@ def test_weights_of_a_folder_and_of_the_package(weights, state, given, folder, t
     stored = load_file(Path(folder, "model.safetensors"))
     for name, value in started.model.state_dict().items():
         assert torch.equal(value, stored[name].float()), name
-    assert started.choices.notes[-1] == f"starting from {told}"
+    assert started.choices.notes[-1] == f"starting from {told.format(here=Path.cwd())}"
 
 
 def test_a_folder_of_the_name_goes_before_the_package(weights, state, source, tmp_path) -> None:
     """A folder of weights, one of a run, and one of neither, which is refused."""
     (tmp_path / "folder").rename("cvt_2_8")
-    for told in ("the weights in cvt_2_8", f"epoch {load_model(source).epoch} of cvt_2_8"):
+    for told in ("the weights in", f"epoch {load_model(source).epoch} of"):
         started = state()
         start_from(started, TrainConfig(init_from="cvt_2_8"))
-        assert started.choices.notes[-1] == f"starting from {told}"
+        assert started.choices.notes[-1] == f"starting from {told} {tmp_path / 'cvt_2_8'}"
         whole = with_whole_paths(
             dataclasses.replace(load_model(source).config, init_from="cvt_2_8")
         )
@@ -213,7 +213,8 @@ def test_weights_for_other_classes_pixels_and_channels(weights, tmp_path, tiny) 
         torch.testing.assert_close(value, new.get(name, kept[name]))
     assert new["head.weight"].shape == (10, 128)
     assert started.choices.notes[-1] == (
-        "starting from the weights in folder; the first convolution adapted from 3 channels to 1; "
+        f"starting from the weights in {Path.cwd()}/folder; "
+        "the first convolution adapted from 3 channels to 1; "
         "positions resized from 2x2 tokens to 4x2; a new head for 10 classes, not 3"
     )
 
@@ -361,7 +362,7 @@ def test_from_the_command_line(source, picture_folder, tmp_path, monkeypatch, ca
     assert main([*words, "--init-from", "source", "--output", "run"]) == 0
     told = capsys.readouterr().err.splitlines()
     assert [line for line in told if "starting from" in line] == [
-        f"starting from epoch {load_model(source).epoch} of source"
+        f"starting from epoch {load_model(source).epoch} of {tmp_path / 'source'}"
     ]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["init_from"] == os.path.abspath("source")
