@@ -48,12 +48,8 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, N, C]
         dropout = self.attention_dropout if self.training else 0.0
-        if slow_kernel(q):
-            weights = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout)
-            x = weights @ v
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        x = x.transpose(1, 2).flatten(2)  # [B, H, N, C] -> [B, N, D]
+        x = attend(q, k, v, dropout)  # [B, H, N, C]
+        x = x.transpose(1, 2).flatten(2)  # [B, N, D]
         return self.proj_dropout(self.proj(x))
 
     def weights(self, x: Tensor) -> Tensor:
@@ -66,7 +62,14 @@ class SelfAttention(nn.Module):
         return (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
 
 
-def slow_kernel(q: Tensor) -> bool:
-    """Whether torch's fused kernel is slower than products, with queries ``q [B, H, N, C]``."""
+@torch.fx.wrap  # what is traced chooses, too, when it is called
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, few: int = FEW_TOKENS) -> Tensor:
+    """What queries gather of the values ``v`` by the keys ``k``: all ``[B, H, N, C]``.
+
+    ``few`` is an argument because TorchScript knows no constants of a file.
+    """
     trained = q.dtype == torch.bfloat16 and q.requires_grad
-    return trained and q.device.type == "cpu" and q.shape[2] <= FEW_TOKENS
+    if trained and q.device.type == "cpu" and q.shape[2] <= few:
+        weights = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout)
+        return weights @ v
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)

@@ -165,3 +165,25 @@ def test_training_in_bf16_on_a_cpu_drops_attention_weights_too() -> None:
     assert not torch.equal(attention(x), attention(x))
     attention.eval()
     assert torch.equal(attention(x), attention(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated")  # torch says of TorchScript that it will go
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "through",
+    [
+        torch.jit.script,
+        torch.fx.symbolic_trace,
+        lambda module: torch.compile(module, backend="eager", fullgraph=True),
+    ],
+)
+def test_tools_attend_alike(through, dtype) -> None:
+    torch.manual_seed(0)
+    attention, x = SelfAttention(64, 2).to(dtype), torch.randn(2, 9, 64).to(dtype)
+    seen = through(attention)
+    gradients = []
+    for module in (attention, seen):
+        attention.zero_grad()
+        module(x).square().sum().backward()
+        gradients.append(attention.qkv.weight.grad)
+    assert torch.equal(*gradients)
