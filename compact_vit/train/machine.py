@@ -64,6 +64,9 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
         return ("bf16" if native else "fp32"), ""
     if wanted == "bf16" and not native and device.type == "cpu":
         return wanted, "precision bf16: this CPU only emulates it, and fp32 would be faster"
+    if wanted == "fp16" and device.type == "cpu":
+        faster = "bf16" if native else "fp32"
+        return wanted, f"precision fp16: a CPU trains slowly in it, and {faster} would be faster"
     return wanted, ""
 
 

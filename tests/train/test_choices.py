@@ -57,6 +57,8 @@ def test_precision_of_a_cpu(cpu_with, instructions, chosen) -> None:
     assert name == "bf16"  # what is asked for is done
     assert bool(note) == (chosen == "fp32")
     assert "\n" not in note
+    said = f"precision fp16: a CPU trains slowly in it, and {chosen} would be faster"
+    assert choose_precision("fp16", CPU) == ("fp16", said)
 
 
 @pytest.mark.parametrize(("capability", "chosen"), [((7, 5), "fp32"), ((8, 0), "bf16")])
