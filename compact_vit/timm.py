@@ -27,7 +27,7 @@ from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
 from .models.config import ModelConfig, config_from_name, named_models
 from .models.preprocessing import OF_CLASSES, as_taken, pretrained_cfg
-from .models.pretrained import check_sum, check_unseen, input_of, read_card
+from .models.pretrained import check_sum, check_unseen, in_full, input_of, read_card
 from .models.reference import fit_positions
 from .models.shipped import WEIGHTS, holds_weights, shipped
 from .models.zoo import create_model
@@ -93,7 +93,7 @@ def _checked(state: dict[str, Tensor], model: CompactTransformer) -> dict[str, T
         card = read_card(folder)
         check_sum(state, card, folder)
         check_unseen(model.config, ModelConfig(**card["model_args"]))
-    state = {name: tensor.float() for name, tensor in state.items()}
+    state = in_full(state)
     grid = model.tokenizer.grid_size(*known["input_size"][-2:])
     table = state.get("positions.table")
     tokens = model.num_prefix_tokens + grid[0] * grid[1]

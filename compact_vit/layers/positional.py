@@ -18,10 +18,12 @@ def sine_positions(num_tokens: int, embed_dim: int) -> Tensor:
     Channel ``i`` has the frequency ``10000 ** (-2 * (i // 2) / D)``; even channels are sines, odd
     ones cosines.
     """
-    channel = torch.arange(embed_dim)
-    frequency = torch.exp((channel // 2).float() * (-2.0 * math.log(10000.0) / embed_dim))
-    angle = torch.arange(num_tokens).unsqueeze(1) * frequency  # [N, D]
-    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).unsqueeze(0)
+    # in float64, of which a float32 angle of many radians is far off; not all devices have it
+    channel = torch.arange(embed_dim, device="cpu")
+    frequency = torch.exp((channel // 2).double() * (-2.0 * math.log(10000.0) / embed_dim))
+    angle = torch.arange(num_tokens, device="cpu").unsqueeze(1) * frequency  # [N, D]
+    table = torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float()
+    return table.unsqueeze(0).to(torch.empty(0).device)
 
 
 def resize_positions(
@@ -29,12 +31,13 @@ def resize_positions(
 ) -> Tensor:
     """A position table made for the grid ``old`` at the grid ``new``: ``[1, N, D] -> [1, N', D]``.
 
-    The grid part is interpolated (bicubic, antialiased) in float32; prefix tokens stay.
+    The grid part is interpolated (bicubic, antialiased) in float32 at least; prefix tokens stay.
     """
     if old == new:
         return table
     prefix, grid = table[:, :num_prefix_tokens], table[:, num_prefix_tokens:]
-    grid = grid.float().unflatten(1, old).permute(0, 3, 1, 2)  # [1, hw, D] -> [1, D, h, w]
+    grid = grid.to(torch.promote_types(grid.dtype, torch.float32))
+    grid = grid.unflatten(1, old).permute(0, 3, 1, 2)  # [1, hw, D] -> [1, D, h, w]
     grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True, align_corners=False)
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)
     return torch.cat((prefix, grid), dim=1)

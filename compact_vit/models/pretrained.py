@@ -183,11 +183,11 @@ def fill(model: CompactTransformer, state: Mapping[str, Tensor], config: ModelCo
 def adapted(
     state: Mapping[str, Tensor], model: CompactTransformer, config: ModelConfig
 ) -> dict[str, Tensor]:
-    """``state`` in float32, and for as many channels as ``model`` has.
+    """``state`` in float32 at least, and for as many channels as ``model`` has.
 
     Where it has no classifier, that of ``model`` stands in.
     """
-    full = {name: tensor.float() for name, tensor in state.items()}
+    full = in_full(state)
     if not config.num_classes:
         own = model.state_dict()
         full |= {name: own[name] for name in own if name.startswith("head.")}
@@ -195,6 +195,14 @@ def adapted(
     if model.in_chans != config.in_chans and name in full:
         full[name] = _for_channels(full[name], model.in_chans)
     return full
+
+
+def in_full(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` in float32 at least: half precision is for storing, float64 is left."""
+    return {
+        name: tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        for name, tensor in state.items()
+    }
 
 
 def _for_channels(weight: Tensor, in_chans: int) -> Tensor:

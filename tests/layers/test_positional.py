@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from compact_vit.layers import PositionalEmbedding, resize_positions, sine_positions
 
@@ -20,6 +21,17 @@ def test_sine_positions_by_the_formula(tokens: int, width: int) -> None:
             angle = position / 10000 ** (2 * (channel // 2) / width)
             expected = math.cos(angle) if channel % 2 else math.sin(angle)
             assert table[0, position, channel].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_sine_positions_are_rounded_once() -> None:
+    """By plain arithmetic in float64, the last of which turns the fastest and by most."""
+    table = sine_positions(65_536, 256)
+    assert table.dtype == torch.float32
+    for position in (1, 4_099, 65_535):
+        angles = [position / 10000 ** (2 * (channel // 2) / 256) for channel in range(256)]
+        wanted = [math.cos(a) if i % 2 else math.sin(a) for i, a in enumerate(angles)]
+        off = table[0, position].double() - torch.tensor(wanted, dtype=torch.float64)
+        assert off.abs().max() < 2**-24 + 1e-9  # half of float32's last place below 1
 
 
 @pytest.fixture(params=[torch.float64, torch.bfloat16])
@@ -76,6 +88,14 @@ def test_shrinking_averages() -> None:
 def test_resizing_keeps_the_table_s_precision() -> None:
     table = torch.randn(1, 16, 8, dtype=torch.bfloat16)
     assert resize_positions(table, (4, 4), (2, 2)).dtype == torch.bfloat16
+
+
+def test_a_table_of_float64_is_resized_in_it() -> None:
+    table = torch.randn(1, 16, 8, dtype=torch.float64)
+    grid = table.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    wanted = F.interpolate(grid, size=(6, 5), mode="bicubic", antialias=True)
+    resized = resize_positions(table, (4, 4), (6, 5))
+    assert torch.equal(resized, wanted.flatten(2).transpose(1, 2))
 
 
 def test_gradients_reach_a_resized_table() -> None:

@@ -106,6 +106,22 @@ def test_half_precision_is_the_nearest(tmp_path) -> None:
         assert torch.equal(got, tensor if name == "positions.table" else tensor.half().float())
 
 
+def test_float64_stays_exact(tmp_path) -> None:
+    model = trained().double()
+    for parameter in model.parameters():
+        parameter.data += 1e-12  # nothing that float32 could hold
+    model.save_pretrained(tmp_path)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert same(CompactTransformer.from_pretrained(tmp_path), model)
+        other = CompactTransformer.from_pretrained(tmp_path, img_size=48)
+    finally:
+        torch.set_default_dtype(before)
+    wanted = resize_positions(model.positions.table, (8, 8), (12, 12))
+    assert torch.equal(other.positions.table, wanted)
+
+
 def test_what_a_batch_norm_has_seen_is_stored_too(tmp_path) -> None:
     model = create_model("cct2_2_3x2").train()
     batches = 70_000  # more than float16 counts to
