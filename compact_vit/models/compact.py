@@ -93,6 +93,8 @@ class CompactTransformer(nn.Module):
         x = self.class_token(self.tokenizer(x))
         if self.positions is not None:
             x = self.positions(x, grid)
+        else:  # under autocast, too, tokens are added up in the weights' precision
+            x = x.to(self.blocks[0].norm1.weight.dtype)  # type: ignore
         return self.dropout(x)
 
     def forward_features(self, x: Tensor) -> Tensor:

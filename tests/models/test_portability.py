@@ -71,6 +71,13 @@ def test_bfloat16(build, positions, size) -> None:
     torch.testing.assert_close(out.float(), expected, atol=0.1, rtol=0.1)
 
 
+def test_autocast_adds_tokens_up_in_float32(build, positions) -> None:
+    model, x = build(positional_embedding=positions).eval(), torch.randn(2, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.embed(x).dtype == model.forward_features(x).dtype == torch.float32
+    assert model.bfloat16().embed(x.bfloat16()).dtype == torch.bfloat16
+
+
 def test_bfloat16_trains(build) -> None:
     model = build().bfloat16().train()
     model(torch.randn(4, 3, 32, 32).bfloat16()).square().sum().backward()
