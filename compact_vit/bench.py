@@ -60,7 +60,7 @@ def compiled(module: nn.Module, *, graphs: bool = False) -> Callable[[Tensor], T
 def inference(
     model: nn.Module, x: Tensor, precision: str, compile: bool, *, wait: bool = False
 ) -> Call:
-    """A call of ``model`` on ``x [B,C,H,W]`` as prediction calls it: no autograd, autocast.
+    """A call of ``model`` on ``x [B,C,H,W]`` as evaluation calls it: no autograd, autocast.
 
     A model of this library takes the batch in the parts that suit a CPU, any other takes it whole.
     With ``wait`` the call returns when the device has the answer: calls that overlap hide latency.
@@ -98,8 +98,9 @@ def measure(
 ) -> Throughput:
     """Latency and throughput of ``model`` where it is, on normal noise of ``input_size`` (C,H,W).
 
-    The model is measured in evaluation mode and left in the mode it had. ``UsageError`` for a
-    precision that is none of auto, fp32, bf16, fp16.
+    The model is measured in evaluation mode and left in the mode it had; one whose weights are not
+    float32 in their own precision. ``UsageError`` for a precision that is none of auto, fp32, bf16,
+    fp16.
     """
     return measure_in_turns([(model, input_size)], batch_size, precision, compile, rounds)[0]
 
@@ -121,9 +122,11 @@ def measure_in_turns(
     were_training = [model.training for model, _ in models]
     for model, size in models:
         model.eval()
-        x = torch.randn(batch_size, *size, generator=noise).to(device)
-        calls.append(inference(model, x[:1].clone(), precision, compile, wait=True))
-        calls.append(inference(model, x, precision, compile))
+        dtype = next((p.dtype for p in model.parameters()), torch.float32)
+        x = torch.randn(batch_size, *size, generator=noise).to(device, dtype)
+        within = precision if dtype == torch.float32 else "fp32"  # no autocast
+        calls.append(inference(model, x[:1].clone(), within, compile, wait=True))
+        calls.append(inference(model, x, within, compile))
     try:
         seconds = seconds_in_turns(calls, rounds=rounds, device=device)
     finally:

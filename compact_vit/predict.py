@@ -49,8 +49,9 @@ def predict_pictures(
 
     ``run`` is a run's folder, what ``load_model`` returned, or a model whose ``pretrained_cfg``
     tells how pictures are prepared; classes without names are numbers. A picture is scaled to
-    cover the model's size and its centre is cropped, as in training on a folder, and seen in
-    float32, whatever the run's precision. The model is left in evaluation mode, on ``device``.
+    cover the model's size and its centre is cropped, as in training on a folder, and seen in the
+    precision of the weights: float32 with a run, whatever its own. The model is left in evaluation
+    mode, on ``device``.
     Raises ``UsageError`` for a file that cannot be read, of which with ``on_bad_picture``
     ``"skip"`` there are no classes and a warning instead, and for weights that do not answer in
     finite numbers.
@@ -69,7 +70,7 @@ def predict_pictures(
     model, classes, mean, std = _opened(run, checkpoint)
     where = pick_device(device)
     model = model.to(where).eval()
-    normalize = Normalize(mean, std)
+    normalize = Normalize(mean, std, next(model.parameters()).dtype)
     answers: list[list[tuple[str, float]]] = [[] for _ in pictures]
     with torch.inference_mode():
         for places, images in _batches(pictures, model.config, on_bad_picture == "skip"):

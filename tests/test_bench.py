@@ -107,6 +107,15 @@ def test_measure(clock, precision):
     assert model.training
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def test_a_model_that_was_cast_is_measured_as_it_is(clock, precision, dtype):
+    model = Slow(clock).to(dtype)
+    figures = measure(model, (3, 4, 5), batch_size=6, precision=precision, rounds=1)
+    assert figures.latency_ms.median == pytest.approx(11.0)
+    assert {seen for *_, seen in model.seen} == {dtype}
+
+
 def test_the_mode_comes_back_after_a_failure(clock):
     class Broken(Slow):
         def forward(self, x):

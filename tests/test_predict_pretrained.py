@@ -54,6 +54,13 @@ def test_a_model_is_asked(weights, picture) -> None:
         assert weights(x[None]).argmax().item() == NAMES.index(answer[0][0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_precision(dtype, weights, picture) -> None:
+    wanted = by_hand(weights, picture)
+    (answer,) = predict_pictures(weights.to(dtype), [picture], device="cpu")
+    assert dict(answer) == pytest.approx(wanted, abs=0.01)
+
+
 def test_classes_without_names_are_numbers(weights, picture) -> None:
     weights.reset_classifier(3)
     (answer,) = predict_pictures(weights, [picture], device="cpu")
