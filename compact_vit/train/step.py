@@ -104,6 +104,7 @@ def _update(state: TrainState, config: TrainConfig, loss: Tensor) -> tuple[Tenso
     elif not broken:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    optimizer._opt_called = True  # type: ignore[attr-defined]  # or torch warns of a step left out
     state.schedule.step()
     return norm, broken
 

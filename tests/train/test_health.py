@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -37,6 +39,17 @@ def test_a_bad_step_is_left_out_and_counted(tiny, tmp_path, monkeypatch, value, 
     for name, weight in result.model.state_dict().items():
         assert weight.isfinite().all(), name
     assert all(row["train_loss"] < 100 for row in result.history)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_first_step_left_out_is_no_step_forgotten(tiny, tmp_path, monkeypatch, precision) -> None:
+    """torch would warn of ``lr_scheduler.step()`` before ``optimizer.step()``."""
+    poisoned(monkeypatch, {1}, float("nan"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = tiny(epochs=1, optimizer="rmsprop", precision=precision)  # none fused
+        result = train(config, output=tmp_path / "run", quiet=True)
+    assert result.summary["skipped_steps"] >= 1
 
 
 def test_the_weights_are_those_before_the_bad_step(tiny, tmp_path, monkeypatch) -> None:
