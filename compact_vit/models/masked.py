@@ -111,8 +111,8 @@ class MaskedAutoencoder(nn.Module):
     def targets(self, x: Tensor) -> Tensor:
         """Each block's pixels, of mean 0 and variance 1: ``[B, C, H, W] -> [B, G, b*b*C]``.
 
-        The paper's normalised pixels (section 3, reconstruction target); a block of one colour is
-        all zeros.
+        The paper's normalised pixels (section 3, reconstruction target), over all channels at once:
+        all zeros is a block of one value; one of one colour keeps how its channels differ.
         """
         height, width = x.shape[2:]
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [B, C, H, W] -> [B, H*W, C]

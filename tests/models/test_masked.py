@@ -188,9 +188,13 @@ def test_targets_are_the_blocks_standardised(size, channels) -> None:
     torch.testing.assert_close(picture, x, rtol=1e-4, atol=1e-5)
 
 
-def test_blocks_of_one_colour_ask_for_zeros() -> None:
+def test_blocks_of_one_value_ask_for_zeros_and_of_one_colour_for_it() -> None:
     model, x, _ = built("cct_2_3x2", 4)
     assert (model.targets(torch.full_like(x, -0.4242)).abs() < 1e-3).all()
+    colour = torch.tensor([1.0, 2.0, 6.0])
+    wanted = (colour - 3) / (14 / 3) ** 0.5  # of mean 3 and variance (4 + 1 + 9) / 3
+    got = model.targets(colour.view(1, 3, 1, 1).expand_as(x))
+    torch.testing.assert_close(got, wanted.repeat(got.shape[2] // 3).expand_as(got))
 
 
 def test_loss_by_hand() -> None:
