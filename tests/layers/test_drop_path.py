@@ -81,6 +81,15 @@ def test_survivors_alone_give_the_same_as_a_mask(rate: float) -> None:
     torch.testing.assert_close(again, gradients)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_branches_of_half_precision_are_scaled_in_the_residuals(rate: float) -> None:
+    """As under autocast: of a mask rounded to bf16 the survivors would be 1.109375, not 1 / 0.9."""
+    x, branch = torch.zeros(64, 3), torch.ones(64, 3, dtype=torch.bfloat16)
+    masked = DropPath(rate).add(x, branch, None)
+    assert masked.dtype == torch.float32
+    torch.testing.assert_close(masked.unique(), torch.tensor([0.0, 1 / (1 - rate)]))
+
+
 def test_the_default_device_draws_nothing() -> None:
     x = torch.randn(16, 3)
     torch.manual_seed(6)
