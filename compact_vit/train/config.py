@@ -165,6 +165,9 @@ class TrainConfig:
         "(transformers)",
         1.0,
     )
+    class_weight: str = _field(
+        "optimisation", "weight of each class in the training loss: none, or balanced", "none"
+    )
     clip_grad: float = _field("optimisation", "largest gradient norm; 0: no clipping")
     ema: float = _field(
         "optimisation", "EMA of the weights, then evaluated: its decay a step; 0: off"

@@ -73,7 +73,7 @@ class Classification:
 
     With a teacher it is the loss of Hinton, Vinyals and Dean (arXiv 1503.02531, section 2):
     ``(1 - share) * cross_entropy + share * T**2 * KL(teacher / T || student / T)``, T the
-    temperature.
+    temperature. With class weights a picture's second term counts as much as its labels weigh.
     """
 
     criterion: LabelSmoothingCrossEntropy
@@ -94,7 +94,10 @@ class Classification:
             return loss
         wanted = (self.teacher(x) / self.temperature).log_softmax(dim=1)  # [B, K]
         said = (outputs / self.temperature).log_softmax(dim=1)
-        apart = F.kl_div(said, wanted, reduction="batchmean", log_target=True)
+        apart = F.kl_div(said, wanted, reduction="none", log_target=True)  # [B, K]
+        if self.criterion.weight is not None:
+            apart = apart * self.criterion.shares(targets).sum(dim=1, keepdim=True)
+        apart = apart.sum() / len(x)
         return (1 - self.share) * loss + self.share * self.temperature**2 * apart
 
     def right(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -164,12 +167,15 @@ def pretraining(model: nn.Module, config: TrainConfig) -> MaskedAutoencoder:
 
 
 def build_objective(
-    config: TrainConfig, module: nn.Module, teacher: Callable[[str], Teacher]
+    config: TrainConfig,
+    module: nn.Module,
+    teacher: Callable[[str], Teacher],
+    weight: Tensor | None = None,
 ) -> Objective:
-    """What ``config`` asks for, of the ``module`` that is trained."""
+    """What ``config`` asks for, of the ``module`` that is trained; classes weigh ``weight`` [K]."""
     if isinstance(module, MaskedAutoencoder):
         return Reconstruction(module, config.mask_ratio)
-    criterion = LabelSmoothingCrossEntropy(config.label_smoothing)
+    criterion = LabelSmoothingCrossEntropy(config.label_smoothing, weight)
     if config.teacher is None:
         return Classification(criterion)
     return Classification(

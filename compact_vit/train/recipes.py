@@ -132,6 +132,7 @@ OVERFIT: dict[str, Any] = {
     "weight_decay": 0.0,
     "ema": 0.0,
     "early_stopping": 0,
+    "class_weight": "none",
 }
 
 #: What it takes where nothing else is said.
@@ -149,6 +150,7 @@ MAE: dict[str, Any] = {
     "mixup": 0.0,
     "cutmix": 0.0,
     "label_smoothing": 0.0,
+    "class_weight": "none",
     "early_stopping": 0,
     "overfit": 0,
     "teacher": None,

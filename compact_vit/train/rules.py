@@ -29,6 +29,7 @@ SCHEDULES = (
 PRECISIONS = ("fp32", "bf16", "fp16")
 SWITCHES = ("auto", "on", "off", "graphs")
 OBJECTIVES = ("classify", "mae")
+CLASS_WEIGHTS = ("none", "balanced")
 REPORTED = ("test", "val")
 
 #: field -> the choice that it belongs to, and with which values of that it means something
@@ -57,6 +58,7 @@ def check(config: TrainConfig) -> None:
         ("on_bad_picture", ON_BAD_PICTURE),
         ("objective", OBJECTIVES),
         ("report_on", REPORTED),
+        ("class_weight", CLASS_WEIGHTS),
     ):
         if getattr(config, name) not in choices:
             raise unknown(name, str(getattr(config, name)), choices)

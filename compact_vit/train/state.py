@@ -18,6 +18,7 @@ from ..data.loader import BatchLoader
 from ..data.pictures import DataSplits
 from ..errors import UsageError
 from ..models.masked import MaskedAutoencoder
+from .balance import class_weights, told_of_unequal
 from .choices import Choices, choose, compile_model, rehearse
 from .config import TrainConfig
 from .distributed import ALONE, Processes
@@ -194,7 +195,9 @@ def build_state(
     share, steps = batch_size // processes.count, config.epochs * len(loader)
     choices = choose(config, len(splits.mean), device, share, steps)
     left_out = _left_out(len(splits.train), batch_size)
-    choices = dataclasses.replace(choices, notes=(*choices.notes, *left_out))
+    notes = (*choices.notes, *left_out, *told_of_unequal(config, splits))
+    choices = dataclasses.replace(choices, notes=notes)
+    weight = class_weights(config, splits)  # of the whole set, not of a process's share
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
@@ -205,7 +208,10 @@ def build_state(
     tell_pictures(model, splits.mean, splits.std, splits.classes)
     module = pretraining(model, config).to(device) if config.objective == "mae" else model
     objective = build_objective(
-        config, module, lambda name: load_teacher(name, splits, device, choices.precision)
+        config,
+        module,
+        lambda name: load_teacher(name, splits, device, choices.precision),
+        None if weight is None else weight.to(device),
     )
     optimizer = build_optimizer(module, config)
     return TrainState(

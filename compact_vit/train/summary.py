@@ -137,6 +137,8 @@ def draw_curves(history: list[dict[str, Any]], config: TrainConfig, axes: str = 
     title = run_title(config)
     if config.label_smoothing:
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
+    if config.class_weight != "none":
+        title += "; the training loss is weighted by class"
     if config.teacher is not None:
         title += "; the training loss is also of a teacher's answers"
     return plot_curves(named(history, config.overfit), title, axes)

@@ -76,6 +76,7 @@ TABLE = [
     ("train --decay-rate 0.5", "decay_rate must be left out with schedule 'cosine', got 0.5"),
     ("train --early-stopping 3", "early_stopping must be 0 without a validation split"),
     ("train --on-bad-picture ignore", "unknown on_bad_picture 'ignore': choose from refuse, skip"),
+    ("train --class-weight equal", "unknown class_weight 'equal': choose from none, balanced"),
     ("train --overfit 10 --dropout 0.1", "dropout must be 0.0 with overfit"),
     ("train --time-limit soon", "time_limit must be a time such as 90s, 30m or 1h30m, got 'soon'"),
     ("train --time-limit 0s", "time_limit must be a time such as 90s, 30m or 1h30m, got '0s'"),

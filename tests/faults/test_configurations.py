@@ -81,6 +81,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(["warmup_ratio", "cooldown_ratio"], probabilities),
     "weight_decay": amounts,
     "layer_decay": st.sampled_from([1.0, 1, 0.75, 1e-3]),
+    "class_weight": st.sampled_from(["none", "balanced"]),
     "clip_grad": amounts,
     "ema": probabilities,
     "early_stopping": st.integers(0, 5),

@@ -98,6 +98,7 @@ TYPED = {
     "cooldown_ratio": ("0.05", 0.05),
     "weight_decay": ("0.01", 0.01),
     "layer_decay": ("0.75", 0.75),
+    "class_weight": ("balanced", "balanced"),
     "clip_grad": ("2.5", 2.5),
     "ema": ("0.99", 0.99),
     "early_stopping": ("4", 4),
@@ -245,6 +246,9 @@ def test_every_rule_takes_its_limit(name, value) -> None:
         ({"model": "cct_6_3y1"}, "did you mean 'cct_6_3x1'?"),
         ({"model": "cct_5_3x1"}, "depth must be one of 2, 4, 6, 7, 8, 14"),
         ({"auto_augment": "cifar"}, "unknown auto_augment 'cifar': did you mean 'cifar10'?"),
+        ({"class_weight": "balance"}, "unknown class_weight 'balance': did you mean 'balanced'?"),
+        ({"class_weight": "balanced", "objective": "mae"}, "class_weight must be none with object"),
+        ({"class_weight": "balanced", "overfit": 9}, "class_weight must be none with overfit"),
         ({"precision": "fp8"}, "unknown precision 'fp8': choose from auto, fp32, bf16, fp16"),
         ({"compile": "yes"}, "unknown compile 'yes': choose from auto, on, off"),
         (

@@ -88,6 +88,22 @@ def test_the_steps_of_one_process(start, tiny, tmp_path, count, dtype, largest) 
             torch.testing.assert_close(many[name], weight, rtol=0, atol=largest)
 
 
+def test_classes_weigh_as_in_the_whole_set(start, tiny, picture_folder, tmp_path) -> None:
+    """However the pictures of a rare one fall to the processes."""
+    for path in sorted((picture_folder / "train" / "red").iterdir())[4:]:
+        path.unlink()
+    ends = []
+    for processes_ in (1, 2):
+        path = tmp_path / f"{processes_}.pt"
+        config = tiny(**STILL, batch_size=14, class_weight="balanced")
+        assert start("steps", processes_, config, "float64", str(path)) == [0] * processes_
+        ends.append(torch.load(path, weights_only=True)[0])
+    for name, weight in ends[0].items():
+        if name.endswith(MOOT):
+            continue
+        torch.testing.assert_close(ends[1][name], weight, rtol=0, atol=1e-12)
+
+
 def test_in_parts_the_gradients_are_averaged_once(start, tiny, tmp_path) -> None:
     ends = []
     for parts in (1, 3):
