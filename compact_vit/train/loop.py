@@ -30,7 +30,7 @@ from .objective import Evaluated, Rebuilt
 from .page import write_page
 from .progress import Progress
 from .result import TrainResult
-from .run import RunFolder, check_output
+from .run import RunFolder, check_output, one_at_a_time
 from .save import save_best, save_run, take_up
 from .start import start_from
 from .state import TrainState, build_state, compiled_forward
@@ -52,16 +52,17 @@ def train(
     """Train as ``config`` says and write everything into the folder ``output``.
 
     Without ``output`` it is a new folder under ``runs/``. Progress goes to standard error unless
-    ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and
-    ``Stopped``, with all that was done saved for ``resume``, on SIGTERM, SIGINT, and before
-    ``time_limit`` (seconds, or ``"1h30m"``) is over. ``on_epoch`` hears the line of
-    ``metrics.jsonl`` of every epoch once that is saved; what it raises ends the run. Under
+    ``quiet``. Raises ``UsageError``, before anything is written, for what cannot run, and where
+    another thread trains, and ``Stopped``, with all that was done saved for ``resume``, on SIGTERM,
+    SIGINT, and before ``time_limit`` (seconds, or ``"1h30m"``) is over. ``on_epoch`` hears the line
+    of ``metrics.jsonl`` of every epoch once that is saved; what it raises ends the run. Under
     ``torchrun`` its processes train together, and only the first of them writes and speaks.
     """
     if not isinstance(config, TrainConfig):
         raise UsageError(f"config must be a TrainConfig, got {config!r:.60}")
     output = None if output is None else Path(output).expanduser()
-    with processes() as together, exactly(config.deterministic), ExitStack() as held:
+    with one_at_a_time(), processes() as together, ExitStack() as held:
+        held.enter_context(exactly(config.deterministic))
         if output is not None:
             together.share(lambda: check_output(output))
         run = _Run.build(config, together, quiet, time_limit)
@@ -85,10 +86,10 @@ def resume(
     If that is damaged, from the one before it; if there never was one, from the beginning. A run
     that has finished is returned as it is. ``data_dir`` and ``teacher`` say where its pictures and
     the run it learns from have moved, which its configuration then says too. Raises ``UsageError``
-    if there is nothing to go on from, or another process trains in the folder, and ``Stopped`` as
-    ``train`` does.
+    if there is nothing to go on from, another process trains in the folder, or another thread of
+    this one trains at all, and ``Stopped`` as ``train`` does.
     """
-    with processes() as together, ExitStack() as held:
+    with one_at_a_time(), processes() as together, ExitStack() as held:
         folder = together.share(lambda: RunFolder.open(run))
         config = together.share(folder.config)
         given = {"data_dir": data_dir, "teacher": teacher}

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from .history import read_history
 #: What every line of ``metrics.jsonl`` holds, besides accuracies and what was evaluated.
 _FIGURES = {"epoch", "lr", "train_loss", "pictures_per_second", "seconds"}
 
+#: Held by the thread of this process that trains; one may train within ``on_epoch``.
+_training = threading.RLock()
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -182,6 +185,22 @@ class RunFolder:
         if path.read_bytes() != text:  # a finished run may lie where nothing can be written
             write_whole(path, text)
         return rows
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Within, no other thread of this process trains; ``UsageError`` if one does already.
+
+    What a step draws is drawn by torch's global generator, which two would seed for each other.
+    """
+    if not _training.acquire(blocking=False):
+        raise UsageError(
+            "another thread of this process trains: wait for it, or train in a process of its own"
+        )
+    try:
+        yield
+    finally:
+        _training.release()
 
 
 def _new_folder(config: TrainConfig) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -150,6 +151,46 @@ def refused(act) -> None:
         act()
     said = r"'.*run' is being trained by another process: wait for it, or choose another output"
     assert re.fullmatch(said, str(caught.value))
+
+
+def test_a_second_thread_does_not_train(tiny, tmp_path, same) -> None:
+    """It would seed the global generator for the first; within one thread nothing is in the way."""
+    config = tiny(dropout=0.2)
+    alone = train(config, output=tmp_path / "alone", quiet=True)
+    refused = []
+
+    def other() -> None:
+        for again in (
+            lambda: train(config, output=tmp_path / "second", quiet=True),
+            lambda: resume(tmp_path / "alone", quiet=True),
+        ):
+            with pytest.raises(UsageError) as caught:
+                again()
+            refused.append(str(caught.value))
+
+    def beside(row) -> None:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        train(tiny(epochs=1, seed=5), output=tmp_path / f"within-{row['epoch']}", quiet=True)
+
+    first = train(config, output=tmp_path / "first", quiet=True, on_epoch=beside)
+    assert refused == 4 * [
+        "another thread of this process trains: wait for it, or train in a process of its own"
+    ]
+    assert not (tmp_path / "second").exists()
+    assert same(first.model.state_dict(), alone.model.state_dict())
+
+
+def test_training_after_one_that_failed_in_another_thread(tiny, tmp_path) -> None:
+    def failing() -> None:
+        with pytest.raises(UsageError, match="is not empty"):
+            train(tiny(), output=tmp_path, quiet=True)
+
+    thread = threading.Thread(target=failing)
+    thread.start()
+    thread.join()
+    train(tiny(epochs=1), output=tmp_path / "run", quiet=True)
 
 
 def test_a_run_at_work_is_left_alone(tiny, tmp_path) -> None:
