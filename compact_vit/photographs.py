@@ -26,6 +26,26 @@ def fitted(image: Image, height: int, width: int, method: str = "bilinear") -> I
     return on_white(image)
 
 
+def drafted(image: Image, height: int, width: int) -> Image:
+    """A JPEG still in its file at the half, quarter or eighth that covers the size twice.
+
+    Pictures of other kinds, and smaller ones, are the ``image`` itself, which stays as it is.
+    """
+    from PIL import Image as Images
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    side = 2 * max(height, width)
+    if not isinstance(image, JpegImageFile) or not image.tile or image.fp is None:
+        return image
+    if min(image.size) < 2 * side:
+        return image
+    again = Images.open(image.fp, formats=("JPEG",))
+    if (again.size, again.mode, image.tell()) != (image.size, image.mode, 0):
+        return image  # it was drafted before, or its frame is another
+    again.draft(None, (side, side))
+    return again
+
+
 def as_seen(image: Image) -> Image:
     """``image`` upright and of 8 bits: L or RGB, or LA or RGBA if some of it is transparent.
 

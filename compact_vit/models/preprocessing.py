@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, is_real, unknown
-from ..photographs import fitted
+from ..photographs import drafted, fitted
 from .config import ModelConfig
 
 #: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
@@ -70,7 +70,8 @@ def as_taken(known: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
 class Preprocess:
     """A picture as the model takes it: normalised float32 ``[..., C, h, w]``.
 
-    Takes pictures of PIL, which are turned upright and laid on white, and tensors
+    Takes pictures of PIL, which are turned upright and laid on white (large JPEGs are decoded
+    smaller if they are still in their file, as training reads them), and tensors
     ``[..., C, H, W]`` of uint8 or of floats from 0 to 1. They are scaled (antialiased) to cover
     ``size`` by ``1 / crop_pct`` and their centre is cropped; gray and colour become each other
     where the model wants it. Raises ``UsageError`` for others.
@@ -143,7 +144,7 @@ class Preprocess:
         if mode is None:
             raise UsageError(f"give tensors to a model of {len(self.mean)} channels, not pictures")
         try:
-            image = fitted(picture, *size, self.interpolation)
+            image = fitted(drafted(picture, *size), *size, self.interpolation)
         except ValueError as error:
             raise UsageError(f"the picture cannot be prepared: {error}") from None
         return F.pil_to_tensor(image.convert(mode))

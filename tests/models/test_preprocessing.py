@@ -77,6 +77,50 @@ def test_photographs_as_training_reads_them(kind, tmp_path) -> None:
     torch.testing.assert_close(got, F.normalize(pixels / 255, MEAN, STD), atol=LEVEL, rtol=0)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("shape", [(63, 200), (64, 64), (150, 90), (700, 513)])
+def test_jpegs_as_training_reads_them(shape, mode, tmp_path) -> None:
+    """Decoded at a half, quarter or eighth, again and again; the caller's picture stays whole."""
+    path, exif = tmp_path / "a.jpg", Image.Exif()
+    exif[274] = 6
+    picture(*shape, mode).save(path, exif=exif)
+    pixels = torch.from_numpy(read_picture(str(path), 16, 12).copy()).permute(2, 0, 1)
+    expected = F.normalize(pixels / 255, MEAN, STD)
+    prepared = Preprocess((16, 12), MEAN, STD)
+    with Image.open(path) as opened, Image.open(path) as other:
+        for _ in range(2):
+            torch.testing.assert_close(prepared(opened), expected)
+        assert (opened.size, opened.filename) == (other.size, other.filename)
+        assert np.array_equal(np.asarray(opened), np.asarray(other))
+        whole = prepared(opened)  # loaded now: all pixels are there, and all are used
+        assert torch.equal(whole, prepared(other))
+        assert torch.allclose(whole, expected, atol=1e-5) == (min(shape) < 64)
+
+
+def test_a_jpeg_that_was_drafted_stays_so(tmp_path) -> None:
+    path = tmp_path / "a.jpg"
+    picture(700, 513).save(path)
+    prepared = Preprocess((16, 12), MEAN, STD)
+    with Image.open(path) as opened, Image.open(path) as other:
+        for one in (opened, other):
+            one.draft(None, (300, 200))
+        other.load()
+        assert torch.equal(prepared(opened), prepared(other))
+
+
+def test_a_jpeg_of_several_frames(tmp_path) -> None:
+    path = tmp_path / "a.mpo"
+    frames = [picture(200, 150), picture(200, 150).rotate(180)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    prepared = Preprocess((16, 12), MEAN, STD)
+    pixels = torch.from_numpy(read_picture(str(path), 16, 12).copy()).permute(2, 0, 1)
+    with Image.open(path) as opened:
+        first = prepared(opened)
+        torch.testing.assert_close(first, F.normalize(pixels / 255, MEAN, STD))
+        opened.seek(1)
+        assert (prepared(opened) - first).abs().max() > 0.5
+
+
 def test_what_no_eight_bits_can_be_made_of() -> None:
     floating = Image.fromarray(np.zeros((32, 32), np.float32))
     with pytest.raises(UsageError, match="cannot be prepared: its values are floating-point"):
