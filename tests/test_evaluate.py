@@ -372,7 +372,9 @@ def test_weights_that_are_not_evaluated(exported, picture_folder, tmp_path) -> N
             evaluate_run(exported, **given)
         assert "\n" not in str(caught.value)
 
-    refused("is weights and not a run: .* evaluate with --dataset and --data-dir", dataset=None)
+    refused(
+        "is weights and not a run: .* evaluate with --pictures FOLDER or --dataset", dataset=None
+    )
     refused("checkpoint is of a run", checkpoint="last")
     refused("there is no validation split", split="val")
     refused("must be the path of a folder with train/ and test/", data_dir=None)

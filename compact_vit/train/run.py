@@ -86,7 +86,7 @@ class RunFolder:
         if weights_at(path) is not None:
             raise UsageError(
                 f"'{path}' is weights and not a run: it can be given to predict --pretrained, to "
-                "train --init-from, and to evaluate with --dataset and --data-dir"
+                "train --init-from, and to evaluate with --pictures FOLDER or --dataset"
             )
         if not (folder.path / "config.json").is_file():
             raise UsageError(
