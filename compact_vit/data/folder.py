@@ -84,7 +84,14 @@ def _divided(
     """The files and labels that train, and the ``fraction`` of every class that tests."""
     from .datasets import stratified_split
 
-    train, test = stratified_split(torch.tensor(labels), fraction, 0, classes)
+    train, test = stratified_split(
+        torch.tensor(labels),
+        fraction,
+        0,
+        classes,
+        name="test_fraction",
+        way_out="add pictures, remove the class, or give folders train/ and test/",
+    )
     return {
         part: ([files[row] for row in rows], [labels[row] for row in rows])
         for part, rows in (("train", train.tolist()), ("test", test.tolist()))

@@ -55,6 +55,7 @@ def load_splits(config: TrainConfig) -> DataSplits:
     if isinstance(model, TimmConfig) and model.pretrained:  # normalised as it was trained
         mean, std = timm_statistics(model.timm_name, model.in_chans)
         splits = dataclasses.replace(splits, mean=mean, std=std)
+    every = torch.cat([splits.train.labels, splits.test.labels])
     if config.train_pictures:
         chosen = _few(splits.train.labels, config, "train_pictures")
         splits = dataclasses.replace(splits, train=splits.train.part(chosen))
@@ -70,7 +71,15 @@ def load_splits(config: TrainConfig) -> DataSplits:
             f"got {config.val_fraction}"
         )
     kept, held = stratified_split(
-        splits.train.labels, config.val_fraction, config.seed, splits.classes
+        splits.train.labels,
+        config.val_fraction,
+        config.seed,
+        splits.classes,
+        name="val_fraction",
+        of=every,
+        way_out="take more train_pictures"
+        if config.train_pictures
+        else "add pictures, remove the class, or give folders train/, val/ and test/",
     )
     train = splits.train.part(kept)
     return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))

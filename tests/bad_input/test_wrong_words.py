@@ -53,7 +53,7 @@ TABLE = [
     ("train --lr 1e-9 --min-lr 1e-5", "min_lr must be at most lr (1e-09), got 1e-05"),
     ("train --label-smoothing 1", "label_smoothing must be a number in [0, 1), got 1.0"),
     ("train --val-fraction 1.5", "val_fraction must be a number in [0, 1), got 1.5"),
-    ("train --val-fraction 0.9999", "held-out fraction"),
+    ("train --val-fraction 0.9999", "val_fraction: wanted every one of 10 classes in both parts"),
     ("train --mix-switch 2", "mix_switch must be a probability in [0, 1], got 2.0"),
     ("train --rand-magnitude 11", "rand_magnitude must be a number in [0, 10], got 11.0"),
     ("train --img-size 16x", "wanted pixels such as 32 or 32x48, got '16x'"),
@@ -103,7 +103,10 @@ TABLE = [
         "must be left out: pictures has a test/",
     ),
     ("train --test-fraction 0.2", "has test pictures of its own, got 0.2"),
-    (f"{FOLDER} pictures --val-fraction 0.1", "held-out fraction"),
+    (
+        f"{FOLDER} pictures --val-fraction 0.1",
+        "val_fraction: wanted every one of 2 classes in both",
+    ),
     ("train --dataset cifar10 --data-dir empty --no-download", "downloading is off"),
     # where to write
     ("train --output run", "output 'run' is not empty: choose another"),

@@ -246,9 +246,11 @@ def test_fraction_out_of_range(fraction):
 
 
 def test_fraction_that_cannot_be_stratified():
-    with pytest.raises(UsageError, match=r"got 1 of class 'rare'$"):
+    with pytest.raises(UsageError, match=r"got 1 of class 'rare': add pictures or rem"):
         stratified_split(torch.tensor([0, 0, 1, 1, 2]), 0.5, 0, ("a", "b", "rare"))
-    with pytest.raises(UsageError, match="at least 2 pictures of every class, got 1 of class 2"):
+    with pytest.raises(
+        UsageError, match="2 pictures of every class to divide, got 1 of class 2: add"
+    ):
         stratified_split(torch.tensor([0, 0, 1, 1, 2]), 0.4, 0)
     with pytest.raises(UsageError, match="every one of 10 classes in both parts of 20 pictures"):
         stratified_split(torch.arange(20) % 10, 0.1, 0)

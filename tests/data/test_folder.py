@@ -243,7 +243,10 @@ def test_what_cannot_be_divided(tmp_path):
     for name in ("a", "rare"):
         paint(tmp_path / "root" / name / "0.png")
     paint(tmp_path / "root" / "a" / "1.png")
-    refused("got 1 of class 'rare'")
+    refused(
+        "^test_fraction: wanted at least 2 pictures of every class to divide, got 1 of class "
+        "'rare': add pictures, remove the class, or give folders train/ and test/$"
+    )
     paint(tmp_path / "root" / "val" / "a" / "0.png")
     refused("test_fraction must be left out: .*root has a val/")
 

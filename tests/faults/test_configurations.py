@@ -109,7 +109,6 @@ WRONG = st.one_of(
 
 #: How a refusal says a field, where not by its name.
 SAID = {
-    "val_fraction": "held-out fraction",
     "dataset": "data set",
     "data_dir": "data folder",
     "model_options": "model option",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -364,6 +365,27 @@ def test_what_epochs_leave_out_is_said(tiny) -> None:
         notes = " ".join(state.choices.notes)
         assert ("leaves out another 11 of the 36 training pictures" in notes) == said
         assert ("leaves out" in notes) == said
+
+
+def test_a_class_too_small_to_hold_out_of(tiny, picture_folder) -> None:
+    """Its refusal counts what the user sees: what tests, or is not used, is of the class too."""
+
+    def refusal(**values) -> str:
+        with pytest.raises(UsageError) as caught:
+            load_splits(tiny(val_fraction=0.3, **values))
+        return str(caught.value)
+
+    folders = "add pictures, remove the class, or give folders train/, val/ and test/"
+    wanted = "val_fraction: wanted at least 2 pictures of every class to divide, got 1 of class"
+    assert refusal(train_pictures=3).endswith("tests or is not used: take more train_pictures")
+    for path in sorted((picture_folder / "train" / "red").iterdir())[2:]:
+        path.unlink()
+    divided = refusal(data_dir=str(picture_folder / "train"), test_fraction=0.4)
+    assert divided == f"{wanted} 'red', which has 2: the rest tests or is not used: {folders}"
+    next((picture_folder / "train" / "red").iterdir()).unlink()
+    (picture_folder / "test").rename(picture_folder / "kept")
+    shutil.copytree(picture_folder / "kept" / "blue", picture_folder / "test" / "blue")
+    assert refusal() == f"{wanted} 'red': {folders}"
 
 
 def test_parts_are_as_large_as_each_other(tiny, monkeypatch) -> None:
