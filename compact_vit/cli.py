@@ -50,9 +50,15 @@ _OUT_OF_MEMORY = re.compile(
 
 
 class Parser(argparse.ArgumentParser):
-    """``ArgumentParser`` whose errors are one line that names the nearest right option."""
+    """``ArgumentParser`` whose errors are one line that names the nearest right option.
 
-    def __init__(self, command: str, **options: Any) -> None:
+    ``elsewhere`` says what options are called here that other programs know by other names.
+    """
+
+    def __init__(
+        self, command: str, *, elsewhere: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        self.elsewhere = elsewhere or {}
         options.setdefault("formatter_class", _Formatter)
         super().__init__(prog=f"compact-vit {command}".strip(), allow_abbrev=False, **options)
 
@@ -66,10 +72,16 @@ class Parser(argparse.ArgumentParser):
         known, extra = self.parse_known_args(words, namespace)
         for word in extra:
             option = word.split("=")[0]
-            near = nearest(option, self._option_string_actions) if option.startswith("-") else None
+            near = self._nearest(option) if option.startswith("-") else None
             hint = f"did you mean {near!r}?" if near else "see --help"
             self.error(f"unknown argument {word!r}: {hint}")
         return known
+
+    def _nearest(self, option: str) -> str | None:
+        """The option that ``option`` seems to mean; the dashes, which all have, do not count."""
+        names = {name.lstrip("-"): name for name in self._option_string_actions}
+        near = nearest(option.lstrip("-"), names)
+        return self.elsewhere.get(option) or (names[near] if near else None)
 
 
 def _at_home(word: str) -> str:

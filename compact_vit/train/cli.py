@@ -27,6 +27,13 @@ _EPILOG = (
 #: What a text stands for, where it is no name.
 _METAVARS = {"data_dir": "FOLDER", "init_from": "WEIGHTS", "teacher": "RUN"}
 
+#: What other programs call what a flag does.
+_ELSEWHERE = {
+    "--pretrained": "--init-from",
+    "--weights": "--init-from",
+    "--learning-rate": "--lr",
+}
+
 #: What a flag's absence means where neither a recipe nor the field itself says so.
 _DEFAULTS = {
     "recipe": "by data set",
@@ -48,6 +55,7 @@ def build_parser() -> Parser:
         "train",
         description="Train a model and write one folder with all there is to know.",
         epilog=_EPILOG,
+        elsewhere=_ELSEWHERE,
     )
     run = parser.add_argument_group("run")
     run.add_argument("--output", metavar="FOLDER", help="where to write (default: under runs/)")

@@ -16,6 +16,11 @@ TABLE = [
     # options
     ("train --epoch 3", "unknown argument '--epoch': did you mean '--epochs'?"),
     ("train --batchsize=8", "unknown argument '--batchsize=8': did you mean '--batch-size'?"),
+    ("train --pretrained x", "unknown argument '--pretrained': did you mean '--init-from'?"),
+    ("train --weights=x", "unknown argument '--weights=x': did you mean '--init-from'?"),
+    ("train --learning-rate 1", "unknown argument '--learning-rate': did you mean '--lr'?"),
+    ("train --workers 2", "unknown argument '--workers': see --help"),
+    ("train --layers 2", "unknown argument '--layers': see --help"),
     ("train cifar10", "unknown argument 'cifar10': see --help"),
     ("train --epochs", "--epochs: expected one argument"),
     ("train --no-flip", "unknown argument '--no-flip': did you mean"),
