@@ -32,6 +32,7 @@ _ELSEWHERE = {
     "--pretrained": "--init-from",
     "--weights": "--init-from",
     "--learning-rate": "--lr",
+    "--freeze": "--layer-decay 0",
 }
 
 #: What a flag's absence means where neither a recipe nor the field itself says so.

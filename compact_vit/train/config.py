@@ -161,8 +161,8 @@ class TrainConfig:
     )
     layer_decay: float = _field(
         "optimisation",
-        "factor on the learning rate a layer down from the head, to fine-tune; 1: none "
-        "(transformers)",
+        "factor on the learning rate a layer down from the head, to fine-tune; 1: none, 0: only "
+        "the head learns (transformers)",
         1.0,
     )
     class_weight: str = _field(

@@ -85,9 +85,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     and convolutions by an orthogonalised step, computed in bf16, or in float32 on a CPU that has no
     bf16; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
     no such optimiser. With ``layer_decay`` the groups are ``layer_groups``, each at its own share
-    of the learning rate.
+    of the learning rate; at 0 all but the head is frozen, which then neither decays nor takes a
+    gradient, while batch norms go on to follow the pictures in their running statistics.
     """
-    if config.layer_decay == 1:
+    if config.layer_decay == 0:
+        model.requires_grad_(False)
+        model.get_submodule("head").requires_grad_(True)
+    if config.layer_decay in (0, 1):
         return _optimizer(model, config, parameter_groups(model, config.weight_decay))
     groups = layer_groups(model, config.weight_decay, config.layer_decay)
     optimizer = _optimizer(model, config, groups)

@@ -75,6 +75,11 @@ def check(config: TrainConfig) -> None:
             f"layer_decay must be 1 with {owner}, got {config.layer_decay}: it is of the compact "
             "transformers that classify"
         )
+    if not config.layer_decay and config.init_from is None:
+        raise UsageError(
+            "layer_decay must be above 0 without init_from, got 0: a head alone learns little from "
+            "new weights"
+        )
     if config.teacher is None:
         _check_without_teacher(config)
     _check_data(config)
@@ -150,7 +155,8 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
      "warmup_ratio cooldown_ratio momentum mask_ratio", "a number in [0, 1)",
      lambda v: is_real(v) and 0 <= v < 1),
     ("flip erasing mix_switch", "a probability in [0, 1]", lambda v: is_real(v) and 0 <= v <= 1),
-    ("min_crop_area layer_decay", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
+    ("min_crop_area", "a number in (0, 1]", lambda v: is_real(v) and 0 < v <= 1),
+    ("layer_decay", "a number in [0, 1]", lambda v: is_real(v) and 0 <= v <= 1),
     ("decay_rate", "a number in (0, 1)", lambda v: is_real(v) and 0 < v < 1),
     ("rand_magnitude", "a number in [0, 10]", lambda v: is_real(v) and 0 <= v <= 10),
     ("download cpu_attention_dropout deterministic", "true or false",

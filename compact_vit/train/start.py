@@ -56,6 +56,11 @@ def start_from(state: TrainState, config: TrainConfig) -> None:
     if source is None:
         return
     trained = _opened(source)
+    if not config.layer_decay and not trained.answers:
+        raise UsageError(
+            "layer_decay must be above 0 from a pretraining, got 0: its pooling is new, and has to "
+            "learn as the head does"
+        )
     try:
         if isinstance(trained.model, CompactTransformer):
             changes = _take(state.model, trained.model, trained.answers)

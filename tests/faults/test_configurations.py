@@ -80,7 +80,7 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(["min_lr", "warmup_lr"], st.floats(0, 0.01)),
     **dict.fromkeys(["warmup_ratio", "cooldown_ratio"], probabilities),
     "weight_decay": amounts,
-    "layer_decay": st.sampled_from([1.0, 1, 0.75, 1e-3]),
+    "layer_decay": st.sampled_from([1.0, 1, 0.75, 1e-3, 0]),
     "class_weight": st.sampled_from(["none", "balanced"]),
     "clip_grad": amounts,
     "ema": probabilities,

@@ -203,8 +203,8 @@ WRONG = [
     *((name, value, "a number in [0, 1)") for name in SHARE for value in (-0.1, 1.0, *NOT_REAL)),
     *((name, value, "a probability in [0, 1]") for name in CHANCE
       for value in (-0.1, 1.1, *NOT_REAL)),
-    *((name, value, "a number in (0, 1]") for name in ("min_crop_area", "layer_decay")
-      for value in (0, -1, 1.1, *NOT_REAL)),
+    *(("min_crop_area", value, "a number in (0, 1]") for value in (0, -1, 1.1, *NOT_REAL)),
+    *(("layer_decay", value, "a number in [0, 1]") for value in (-1, 1.1, *NOT_REAL)),
     *(("decay_rate", value, "a number in (0, 1)") for value in (0, -1, 1, *NOT_REAL)),
     *(("rand_magnitude", value, "a number in [0, 10]") for value in (-1, 10.5, *NOT_REAL)),
     *((name, value, "true or false") for name in ("download", "cpu_attention_dropout")
@@ -272,6 +272,7 @@ def test_every_rule_takes_its_limit(name, value) -> None:
             {"layer_decay": 0.5, "model": "mlp_naive"},
             "layer_decay must be 1 with model 'mlp_naive', got 0.5: it is of the compact",
         ),
+        ({"layer_decay": 0}, "layer_decay must be above 0 without init_from, got 0"),
         ({"layer_decay": 0.5, "objective": "mae"}, "layer_decay must be 1 with objective 'mae'"),
         ({"flip": 0.5}, "are never mirrored, got 0.5"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from compact_vit import CompactTransformer, create_model
@@ -24,6 +25,7 @@ from compact_vit.train.config import TrainConfig, with_whole_paths
 from compact_vit.train.inputs import load_splits
 from compact_vit.train.progress import Progress
 from compact_vit.train.run import RunFolder
+from compact_vit.train.schedule import build_schedule
 from compact_vit.train.start import start_from
 from compact_vit.train.state import TrainState, build_state
 
@@ -121,6 +123,67 @@ def test_positions_of_another_grid_are_resized(tiny, tmp_path, state, before, af
     (h, w), (height, width) = grids
     said = f"; positions resized from {h}x{w} tokens to {height}x{width}"
     assert started.choices.notes[-1].endswith(said)
+
+
+def test_only_the_head_learns(source, tiny, tmp_path, assert_same_run) -> None:
+    """As a linear layer on features that stay as they are, also where all else would decay."""
+    still = {"dropout": 0.0, "drop_path": 0.0, "crop_padding": 0, "flip": 0.0, "clip_grad": 0.5}
+    config = tiny(init_from=source, layer_decay=0, seed=3, weight_decay=0.1, **still)
+    result = train(config, output=tmp_path / "run", quiet=True)
+    kept = load_model(source).model
+    before, after = kept.state_dict(), result.model.state_dict()
+    assert {n for n in before if not torch.equal(before[n], after[n])} == {
+        "head.weight",
+        "head.bias",
+    }
+
+    splits, linear = load_splits(config), kept.head
+    state, normalize = build_state(config, splits, torch.device("cpu")), kept.transforms()
+    groups = [{"params": [linear.weight]}, {"params": [linear.bias], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=0.1)
+    schedule = build_schedule(optimizer, config, len(state.loader))
+    for _ in range(config.epochs):
+        for images, labels in state.loader:
+            with torch.no_grad():
+                features = kept.eval().forward_head(
+                    kept.forward_features(normalize(images)), pre_logits=True
+                )
+            loss = F.cross_entropy(linear(features), labels, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(linear.parameters(), 0.5)
+            optimizer.step()
+            schedule.step()
+    torch.testing.assert_close(after["head.weight"], linear.weight.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after["head.bias"], linear.bias.detach(), rtol=1e-4, atol=1e-5)
+
+    def stop(row) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, output=tmp_path / "stopped", quiet=True, on_epoch=stop)
+    assert_same_run(result, resume(tmp_path / "stopped", quiet=True))
+
+
+def test_batch_norms_below_a_head_that_learns_alone(tiny, tmp_path, same) -> None:
+    """Their weights stay, and their running statistics follow the pictures."""
+    train(tiny(model="cct2_2_3x2", epochs=1), output=tmp_path / "source", quiet=True)
+    config = tiny(model="cct2_2_3x2", init_from=tmp_path / "source", layer_decay=0, epochs=1)
+    result = train(config, output=tmp_path / "run", quiet=True)
+    before = load_model(tmp_path / "source").model.state_dict()
+    after = result.model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name for name in changed if not name.startswith("head.")} == {
+        name for name in before if name.endswith(("running_mean", "running_var", "batches_tracked"))
+    }
+
+
+def test_a_head_alone_learns_nothing_from_a_new_pooling(tiny, tmp_path) -> None:
+    train(tiny(objective="mae", epochs=1), output=tmp_path / "source", quiet=True)
+    config = tiny(init_from=tmp_path / "source", layer_decay=0)
+    with pytest.raises(UsageError, match="layer_decay must be above 0 from a pretraining, got 0"):
+        train(config, output=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("model", ["cvt_4_8", "cvt_2_4", "vit_lite_2_8", "cct_2_3x1"])
