@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,9 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = path.suffix.lower()
     drawn = io.BytesIO()
-    with rc_context(_WRITING):
+    with rc_context(_WRITING), warnings.catch_warnings():
+        # a name in other letters than the font has is drawn with boxes, which says it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(drawn, format=kind[1:], dpi=_DOTS_PER_INCH, metadata=_DATES.get(kind))
     write_whole(path, drawn.getbuffer())
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 from matplotlib.figure import Figure
@@ -39,6 +40,19 @@ def test_text_in_a_pdf_is_text(tmp_path) -> None:
     path = save_figure(drawn(), tmp_path / "a.pdf")
     assert b"/TrueType" in path.read_bytes() or b"/CIDFontType2" in path.read_bytes()
     assert b"/Type3" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.pdf", "a.svg"])
+def test_a_name_that_the_font_has_no_letters_for(tmp_path, name) -> None:
+    """It is drawn as boxes, without a line of warning; other warnings are still heard."""
+    figure = drawn()
+    figure.axes[0].set_title("horse \N{HORSE} \N{CJK UNIFIED IDEOGRAPH-99AC}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_figure(figure, tmp_path / name)
+    figure.savefig = lambda *args, **options: warnings.warn("heard", stacklevel=1)
+    with pytest.warns(UserWarning, match="heard"):
+        save_figure(figure, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["matrix", "matrix.doc", "matrix.png.txt", ".png"])
