@@ -16,8 +16,10 @@ from .config import TrainConfig
 _UNEQUAL = 10
 
 
-def class_weights(config: TrainConfig, splits: DataSplits) -> Tensor | None:
-    """What each class weighs in the loss, ``[K]``; None where all weigh 1.
+def class_weights(
+    config: TrainConfig, splits: DataSplits, device: torch.device | str = "cpu"
+) -> Tensor | None:
+    """What each class weighs in the loss, ``[K]`` on ``device``; None where all weigh 1.
 
     ``balanced`` is scikit-learn's: training pictures / (K x those of the class), so that the mean
     over the training pictures is 1. ``UsageError`` where a class has none.
@@ -32,7 +34,7 @@ def class_weights(config: TrainConfig, splits: DataSplits) -> Tensor | None:
             f"{config.class_weight!r}, and none is of class {lacking!r}: take more "
             "train_pictures, or hold out fewer"
         )
-    return len(splits.train) / (len(counts) * counts.float())
+    return (len(splits.train) / (len(counts) * counts.float())).to(device)
 
 
 def told_of_unequal(config: TrainConfig, splits: DataSplits) -> list[str]:

@@ -194,10 +194,8 @@ def build_state(
     )
     share, steps = batch_size // processes.count, config.epochs * len(loader)
     choices = choose(config, len(splits.mean), device, share, steps)
-    left_out = _left_out(len(splits.train), batch_size)
-    notes = (*choices.notes, *left_out, *told_of_unequal(config, splits))
-    choices = dataclasses.replace(choices, notes=notes)
-    weight = class_weights(config, splits)  # of the whole set, not of a process's share
+    told = _left_out(len(splits.train), batch_size) + told_of_unequal(config, splits)
+    choices = dataclasses.replace(choices, notes=(*choices.notes, *told))
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
@@ -207,11 +205,9 @@ def build_state(
     ).to(device)
     tell_pictures(model, splits.mean, splits.std, splits.classes)
     module = pretraining(model, config).to(device) if config.objective == "mae" else model
+    weight = class_weights(config, splits, device)  # of the whole set, in every process
     objective = build_objective(
-        config,
-        module,
-        lambda name: load_teacher(name, splits, device, choices.precision),
-        None if weight is None else weight.to(device),
+        config, module, lambda name: load_teacher(name, splits, device, choices.precision), weight
     )
     optimizer = build_optimizer(module, config)
     return TrainState(
