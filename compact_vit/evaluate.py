@@ -12,12 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
-from .evaluated import of_epoch, told
+from .evaluated import class_report, of_epoch, told
 from .labelled import check_folder_splits, open_pictures, open_weights
+from .scoring import accuracy_interval
 from .train.config import data_name
 
 if TYPE_CHECKING:
@@ -123,31 +124,6 @@ def evaluate_run(
         run, pictures, checkpoint=checkpoint, on_bad_picture=on_bad_picture
     )
     return trained, evaluate_pictures(trained, tested, device)
-
-
-def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
-    """Precision, recall, F1 (percent) and pictures of each class, and the confusion matrix.
-
-    The matrix counts true classes in rows and predicted ones in columns.
-    """
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    truth, said = evaluation.labels.numpy(), evaluation.probabilities.max(dim=1).indices.numpy()
-    labels = range(len(classes))
-    figures = precision_recall_fscore_support(truth, said, labels=labels, zero_division=0)
-    return {
-        "classes": [
-            {
-                "class": name,
-                "precision": 100 * float(precision),
-                "recall": 100 * float(recall),
-                "f1": 100 * float(f1),
-                "pictures": int(pictures),
-            }
-            for name, precision, recall, f1, pictures in zip(classes, *figures, strict=True)
-        ],
-        "confusion": confusion_matrix(truth, said, labels=labels).tolist(),
-    }
 
 
 def describe(trained: TrainedModel, split: str) -> str:
@@ -257,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "epoch": trained.epoch,
         "n": evaluation.n,
         **evaluation.figures(),
+        "accuracy_interval": list(accuracy_interval(evaluation.accuracy, evaluation.n)),
         "ece": calibration.error,
         "confusion_picture": str(confusion),
         "reliability_picture": str(reliability),

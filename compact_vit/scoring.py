@@ -80,6 +80,17 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> Inte
     return Interval(100 * max(0.0, low), 100 * min(1.0, high))
 
 
+def balanced_accuracy(confusion: Sequence[Sequence[int]]) -> float:
+    """The mean recall, in percent, of the classes that have pictures: each class counts alike.
+
+    ``confusion`` counts true classes in rows and predicted ones in columns.
+    """
+    recalls = [row[i] / sum(row) for i, row in enumerate(confusion) if sum(row)]
+    if not recalls:
+        raise UsageError("balanced accuracy needs at least one picture, got none")
+    return 100 * statistics.fmean(recalls)
+
+
 def score_interval(
     accuracy: float,
     parameters: float,

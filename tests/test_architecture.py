@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "scoring": BASICS,
     "tables": BASICS,
     "published": BASICS,
-    "evaluated": BASICS,
+    "evaluated": BASICS | {"scoring", "train"},
     "ranking": BASICS | {"models", "scoring", "published"},
     "timing": BASICS,
     "timm": BASICS | {"layers", "models", "data"},

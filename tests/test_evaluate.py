@@ -14,9 +14,11 @@ import torch
 from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
-from compact_vit.evaluate import class_report, evaluate_run, main
+from compact_vit.evaluate import evaluate_run, main
+from compact_vit.evaluated import class_report, told
 from compact_vit.export import export_run, main as export
 from compact_vit.models import shipped
+from compact_vit.scoring import accuracy_interval
 from compact_vit.train import load_model, train
 from compact_vit.train.calibration import calibrate
 from compact_vit.train.checkpoint import save_checkpoint
@@ -143,13 +145,75 @@ def test_class_report_by_hand() -> None:
     evaluation = score_logits(torch.nn.functional.one_hot(said, 4).float(), labels)
     report = class_report(evaluation, ["a", "b", "c", "d"])
     assert report["confusion"] == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
-    rows = [tuple(row.values()) for row in report["classes"]]
+    names = ("class", "precision", "recall", "f1", "pictures")
+    rows = [tuple(row[name] for name in names) for row in report["classes"]]
     assert rows == [
         ("a", pytest.approx(200 / 3), pytest.approx(200 / 3), pytest.approx(200 / 3), 3),
         ("b", pytest.approx(100 / 3), 50.0, pytest.approx(40.0), 2),
-        ("c", 0.0, 0.0, 0.0, 1),
-        ("d", 0.0, 0.0, 0.0, 0),
+        ("c", None, 0.0, 0.0, 1),  # never said
+        ("d", None, None, None, 0),  # nor asked about
     ]
+    assert report["balanced_accuracy"] == pytest.approx((200 / 3 + 50 + 0) / 3)
+
+
+def test_a_class_without_pictures_that_is_said() -> None:
+    """It is never right, but no picture says that it would not have been recognised."""
+    evaluation = score_logits(torch.eye(3)[[0, 2, 1]], torch.tensor([0, 0, 1]))
+    report = class_report(evaluation, ["a", "b", "c"])
+    row = report["classes"][2]
+    assert (row["precision"], row["recall"], row["f1"], row["pictures"]) == (0.0, None, None, 0)
+    assert row["recall_interval"] is None
+    assert report["balanced_accuracy"] == 75.0
+
+
+def test_unequal_classes_against_scikit_learn() -> None:
+    from sklearn.metrics import balanced_accuracy_score, recall_score
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.multinomial(torch.tensor([80.0, 15, 4, 1]), 500, True, generator=generator)
+    logits = torch.randn(500, 4, generator=generator)
+    logits[:, 0] += 1
+    logits[torch.arange(500), labels] += 1
+    evaluation = score_logits(logits, labels)
+    report = class_report(evaluation, list("abcd"))
+    said = logits.argmax(dim=1)
+    wanted = 100 * balanced_accuracy_score(labels, said)
+    assert report["balanced_accuracy"] == pytest.approx(wanted)
+    assert abs(report["balanced_accuracy"] - evaluation.accuracy) > 5
+    recalls = recall_score(labels, said, average=None)
+    for row, recall in zip(report["classes"], recalls, strict=True):
+        low, high = row["recall_interval"]
+        # Wilson 1927, eq. (1): the true shares from which the seen one is 1.96 deviations away
+        for end in (low / 100, high / 100):
+            deviation = math.sqrt(end * (1 - end) / row["pictures"])
+            assert abs(recall - end) == pytest.approx(1.959964 * deviation, rel=1e-5)
+
+
+def test_what_is_told_of_the_classes() -> None:
+    said = torch.tensor([0, 0, 1, 1, 0, 1])
+    evaluation = score_logits(torch.eye(4)[said], torch.tensor([0, 0, 0, 1, 1, 2]))
+    report = {
+        "model": "m", "dataset": "d", "split": "test", "epoch": None, "n": 6, "ece": 1.0,
+        "accuracy": 50.0, "loss": 1.0, "accuracy_interval": [18.761, 81.239],
+        "reliability": {"counts": [6]}, "confusion_picture": "a", "reliability_picture": "b",
+    }  # fmt: skip
+    lines = told(report | class_report(evaluation, ["a", "b", "c", "d"])).splitlines()
+    assert lines[0] == "m on d (test, 6 pictures)"
+    assert lines[1] == "top-1 50.00% (18.76 to 81.24), loss 1.0000 nats"
+    assert lines[2].startswith("balanced accuracy 38.89%, ")
+    assert lines[6].split() == ["a", "66.67%", "66.67%", "20.8", "to", "93.9", "66.67%", "3"]
+    assert lines[8].split() == ["c", "-", "0.00%", "0.0", "to", "79.3", "0.00%", "1"]
+    assert lines[9].split() == ["d", "-", "-", "-", "-", "0"]
+    assert len({len(line) for line in lines[5:10]}) == 1
+    assert "never recognised: c" in lines
+    many = class_report(
+        score_logits(torch.eye(12)[[0] * 12], torch.arange(12)), list("abcdefghijkl")
+    )
+    assert "never recognised: b, c, d, e, f, g, h, i and 3 more\n" in told(
+        report | many | {"top5": 1}
+    )
+    right = class_report(score_logits(torch.eye(2), torch.arange(2)), ["a", "b"])
+    assert "never" not in told(report | right)
 
 
 def test_the_command(run, tmp_path, capsys) -> None:
@@ -160,7 +224,9 @@ def test_the_command(run, tmp_path, capsys) -> None:
     assert picture.read_bytes().startswith(b"%PDF")
     summary = json.loads((run / "summary.json").read_text())["best"]
     assert captured.out.startswith("cvt_2_8 on digits (test, 360 pictures), epoch")
-    assert f"top-1 {summary['accuracy']:.2f}%, top-5 {summary['top5']:.2f}%" in captured.out
+    low, high = accuracy_interval(summary["accuracy"], 360)
+    top1 = f"top-1 {summary['accuracy']:.2f}% ({low:.2f} to {high:.2f})"
+    assert f"\n{top1}, top-5 {summary['top5']:.2f}%, loss " in captured.out
     table = captured.out.split("\n\n")[1].splitlines()
     assert [line.split()[0] for line in table[1:]] == list("0123456789")
     assert sum(int(line.split()[-1]) for line in table[1:]) == 360
@@ -187,6 +253,7 @@ def test_json(run, capsys) -> None:
     matrix = torch.tensor(answer["confusion"])
     assert matrix.sum() == 360
     assert answer["accuracy"] == pytest.approx(100 * matrix.trace().item() / 360)
+    assert answer["accuracy_interval"] == list(accuracy_interval(answer["accuracy"], 360))
     _, evaluation = evaluate_run(run, checkpoint="last", device="cpu")
     bins = answer["reliability"]
     assert sum(bins["counts"]) == 360
@@ -198,7 +265,8 @@ def test_json(run, capsys) -> None:
     )
     for row in answer["classes"]:
         reference = wanted[row["class"]]
-        assert row["precision"] == pytest.approx(100 * reference["precision"])
+        if row["precision"] is not None:
+            assert row["precision"] == pytest.approx(100 * reference["precision"])
         assert row["recall"] == pytest.approx(100 * reference["recall"])
         assert row["f1"] == pytest.approx(100 * reference["f1-score"])
         assert row["pictures"] == reference["support"]

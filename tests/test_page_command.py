@@ -82,7 +82,8 @@ def test_what_it_says_is_what_the_run_says(run) -> None:
 
 def test_the_confusion_matrix_counts_the_test_pictures(run) -> None:
     """Its diagonal is the accuracy, its sum all pictures."""
-    from compact_vit.evaluate import class_report, evaluate_run
+    from compact_vit.evaluate import evaluate_run
+    from compact_vit.evaluated import class_report
 
     trained, evaluation = evaluate_run(run, checkpoint="last")
     said = evaluation.probabilities.argmax(dim=1)

@@ -11,6 +11,7 @@ from scipy.stats import binomtest
 from compact_vit.errors import UsageError
 from compact_vit.scoring import (
     accuracy_interval,
+    balanced_accuracy,
     mean_and_spread,
     pareto_front,
     rank,
@@ -125,6 +126,14 @@ def test_score_interval_is_the_score_at_both_ends():
     assert score_interval(80, 10**6, 100, 70.5, 0.5) == pytest.approx(
         (100 * (low - 70.5), 100 * (high - 70.5))
     )
+
+
+def test_balanced_accuracy():
+    """The mean of 90%, 50% and nothing at all; a class without pictures has no share in it."""
+    confusion = [[90, 10, 0, 0], [0, 4, 4, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert balanced_accuracy(confusion) == pytest.approx(140 / 3)
+    with pytest.raises(UsageError, match="needs at least one picture"):
+        balanced_accuracy([[0, 0], [0, 0]])
 
 
 def test_mean_and_spread():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ranking import COUNTED, Row
 from ..report.costs import Cost
-from ..scoring import accuracy_interval
+from ..scoring import accuracy_interval, balanced_accuracy
 from .charts import confidence_chart, curve_charts, ranking_chart, reliability_chart
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def page_of_run(
         counted=COUNTED["without"],
         sizes=None if kinds is None else _sizes(kinds),
         classes=classes,
+        balanced=balanced_accuracy(confusion),
         confusion=_fields(confusion) if named else None,
         confusion_picture=None if named else _shaded(confusion),
         mistakes=[] if named else _mistakes(confusion, classes),

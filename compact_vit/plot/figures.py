@@ -13,12 +13,12 @@ from torch import nn
 from ..data.augment import Normalize
 from ..errors import UsageError
 from ..evaluate import (
-    class_report,
     describe,
     evaluate_pictures,
     evaluate_run,
     open_split,
 )
+from ..evaluated import class_report
 from ..models.compact import CompactTransformer
 from ..plots import (
     attention_maps,

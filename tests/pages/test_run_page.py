@@ -149,6 +149,8 @@ def test_the_confusion_matrix_of_few_classes(page, parsed) -> None:
     cells = parsed(page(classes=("ab", "cd"), confusion=[[3, 1], [0, 0]])).cells
     start = len(cells) - 1 - cells[::-1].index("ab")
     assert cells[start : start + 6] == ["ab", "75.0", "25.0", "cd", "", ""]
+    said = parsed(page(classes=("ab", "cd"), confusion=[[3, 1], [1, 9]])).text
+    assert "Balanced accuracy 82.50%, the mean share" in said
 
 
 def test_the_confusion_matrix_of_many_classes(page, parsed) -> None:
