@@ -6,8 +6,10 @@ With ``--dataset`` it is how well weights alone do: those in a folder, or in the
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -16,15 +18,18 @@ from typing import TYPE_CHECKING
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
-from .evaluated import class_report, of_epoch, told
-from .labelled import check_folder_splits, open_pictures, open_weights
+from .evaluated import class_report, of_epoch, own_precision, progress_of, told
+from .labelled import check_folder_splits, holds_training, open_pictures, open_weights
 from .scoring import accuracy_interval
 from .train.config import data_name
+from .train.rules import PRECISIONS
 
 if TYPE_CHECKING:
     from .data.pictures import Pictures
     from .train.metrics import Evaluation
     from .train.trained import TrainedModel
+
+_log = logging.getLogger(__name__)
 
 SPLITS = ("test", "val", "train")
 
@@ -69,7 +74,7 @@ def open_split(
 
 
 def evaluate_pictures(
-    trained: TrainedModel, pictures: Pictures, device: str = "auto"
+    trained: TrainedModel, pictures: Pictures, device: str = "auto", precision: str = "fp32"
 ) -> Evaluation:
     """Evaluate ``trained`` on ``pictures`` as they are; its model moves to ``device``.
 
@@ -80,7 +85,7 @@ def evaluate_pictures(
     from .train.metrics import Evaluating, check_finite, over_pictures, score_logits
 
     where = pick_device(device)
-    how = Evaluating(Normalize(trained.mean, trained.std), where, trained.config.precision)
+    how = Evaluating(Normalize(trained.mean, trained.std), where, precision)
     model = trained.model.to(where)
     logits = over_pictures(model, lambda images: model(how.normalize(images)), pictures, how)
     return score_logits(check_finite(logits), pictures.labels)
@@ -96,6 +101,7 @@ def evaluate_run(
     pictures: str | os.PathLike[str] | None = None,
     on_bad_picture: str = "refuse",
     device: str = "auto",
+    precision: str = "auto",
 ) -> tuple[TrainedModel, Evaluation]:
     """Evaluate the model in the folder ``run`` on a ``split`` of its data set, unaugmented.
 
@@ -104,26 +110,34 @@ def evaluate_run(
     ``run`` is weights: a folder that ``export`` wrote, or the name of some in the package. In
     place of both, ``pictures`` is a folder with one of pictures for each class, which may be some
     of the model's, and ``run`` either; files in it that are no pictures are refused, or with
-    ``on_bad_picture`` ``"skip"`` left out. Raises ``UsageError`` for a folder that is none of
-    these, a split that is not there, or a data set whose classes are not the model's.
+    ``on_bad_picture`` ``"skip"`` left out. ``precision`` is ``"fp32"``, ``"bf16"`` or ``"fp16"``;
+    ``"auto"`` is ``own_precision``. Raises ``UsageError`` for a folder that is none of these, a
+    split that is not there, or a data set whose classes are not the model's.
     """
-    from .train.machine import pick_device
+    from .train.machine import choose_precision, pick_device
 
-    pick_device(device)  # a wrong name is said before the pictures are read
+    where = pick_device(device)  # wrong names are said before the pictures are read
+    if precision not in ("auto", *PRECISIONS):
+        raise unknown("precision", str(precision), ("auto", *PRECISIONS))
     if pictures is None:
         if on_bad_picture != "refuse":
             raise UsageError("on_bad_picture is for pictures: leave it out, a run knows its own")
         trained, tested = open_split(
             run, checkpoint=checkpoint, split=split, data_dir=data_dir, dataset=dataset
         )
-        return trained, evaluate_pictures(trained, tested, device)
-    others = {"dataset": dataset, "data_dir": data_dir, "split": None if split == "test" else split}
-    if given := [name for name, value in others.items() if value is not None]:
-        raise UsageError(f"pictures are tested all together: leave out {', '.join(given)}")
-    trained, tested = open_pictures(
-        run, pictures, checkpoint=checkpoint, on_bad_picture=on_bad_picture
-    )
-    return trained, evaluate_pictures(trained, tested, device)
+    else:
+        named = {"dataset": dataset, "data_dir": data_dir}
+        named["split"] = None if split == "test" else split
+        if given := [name for name, value in named.items() if value is not None]:
+            raise UsageError(f"pictures are tested all together: leave out {', '.join(given)}")
+        trained, tested = open_pictures(
+            run, pictures, checkpoint=checkpoint, on_bad_picture=on_bad_picture
+        )
+    if precision == "auto":
+        precision = own_precision(run, trained, device)
+    if note := choose_precision(precision, where)[1]:
+        _log.warning("note: %s", note)
+    return trained, evaluate_pictures(trained, tested, device, precision)
 
 
 def describe(trained: TrainedModel, split: str) -> str:
@@ -161,6 +175,12 @@ def _parser() -> Parser:
         "--dataset", metavar="NAME", help="what to evaluate weights on, which know no data set"
     )
     parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        default="auto",
+        help="auto, fp32, bf16 or fp16 (default: auto, of a run its own, of weights fp32)",
+    )
+    parser.add_argument(
         "--output",
         metavar="FILE",
         help="the confusion matrix; the reliability diagram goes beside it (default: in the folder "
@@ -185,20 +205,23 @@ def add_run_flags(parser: Parser) -> None:
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
 
 
+def _places(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Where the confusion matrix goes, and the reliability diagram."""
+    if args.output:
+        confusion = Path(args.output)
+        return confusion, confusion.with_stem(f"{confusion.stem}-reliability")
+    folder = Path(args.run if os.path.isdir(args.run) else "")  # weights may be a name
+    part = args.split if args.pictures is None else "pictures"
+    return folder / f"confusion-{part}.png", folder / f"reliability-{part}.png"
+
+
 @program
 def main(argv: Sequence[str] | None = None) -> int:
     """Print top-1, top-5, calibration, every class's figures; draw confusion and reliability."""
     args = _parser().parse_args(argv)
     from .plots import check_picture, plot_confusion, plot_reliability, save_figure
 
-    folder = Path(args.run if os.path.isdir(args.run) else "")  # weights may be a name
-    part = args.split if args.pictures is None else "pictures"
-    confusion = Path(args.output or folder / f"confusion-{part}.png")
-    reliability = (
-        confusion.with_stem(f"{confusion.stem}-reliability")
-        if args.output
-        else confusion.with_name(f"reliability-{part}.png")
-    )
+    confusion, reliability = _places(args)
     check_picture(confusion)
     trained, evaluation = evaluate_run(
         args.run,
@@ -209,7 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         pictures=args.pictures,
         on_bad_picture=args.on_bad_picture,
         device=args.device,
+        precision=args.precision,
     )
+    if args.precision == "auto":
+        args.precision = own_precision(args.run, trained, args.device)
     from .train.calibration import calibrate
 
     report = class_report(evaluation, trained.classes)
@@ -231,6 +257,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "dataset": dataset,
         "split": split if args.pictures is None else None,
         "epoch": trained.epoch,
+        **progress_of(args.run, trained),
+        "holds_training_pictures": None
+        if args.pictures is None
+        else holds_training(trained, args.pictures),
+        "precision": args.precision,
         "n": evaluation.n,
         **evaluation.figures(),
         "accuracy_interval": list(accuracy_interval(evaluation.accuracy, evaluation.n)),

@@ -1,20 +1,60 @@
-"""The figures of an evaluation: class by class, and in a few lines for a person.
+"""What is known of an evaluation: how it was made, its figures, and a few lines for a person.
 
 Imports no torch.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .scoring import accuracy_interval, balanced_accuracy
+from .train.rules import PRECISIONS
 
 if TYPE_CHECKING:
     from .train.metrics import Evaluation
+    from .train.trained import TrainedModel
 
 #: So many names are written out.
 _NAMED = 8
+
+
+def own_precision(run: str | os.PathLike[str], trained: TrainedModel, device: str = "auto") -> str:
+    """The precision in which ``run`` tested itself at its end, so that its own figures come back.
+
+    Of a run that does not say it is the one that it trains in, but fp32 where the machine only
+    emulates that; of weights fp32.
+    """
+    from .train.machine import choose_precision, multiplies_bf16, pick_device
+    from .train.run import RunFolder
+
+    if not trained.marks:
+        return "fp32"
+    told = (RunFolder.open(run).summary() or {}).get("precision")
+    if told in PRECISIONS:
+        return str(told)
+    where = pick_device(device)
+    chosen, _ = choose_precision(trained.config.precision, where)
+    return "fp32" if chosen == "bf16" and not multiplies_bf16(where) else chosen
+
+
+def progress_of(run: str | os.PathLike[str], trained: TrainedModel) -> dict[str, Any]:
+    """How many epochs ``run`` has trained of those planned, and whether it has finished.
+
+    None where that is unknown, as of weights.
+    """
+    from .train.run import RunFolder
+
+    if not trained.marks:
+        return dict.fromkeys(("epochs", "planned_epochs", "finished"))
+    folder = RunFolder.open(run)
+    log = folder.path / "metrics.jsonl"
+    return {
+        "epochs": log.read_bytes().count(b"\n") if log.exists() else None,
+        "planned_epochs": trained.config.epochs,
+        "finished": folder.summary() is not None,
+    }
 
 
 def class_report(evaluation: Evaluation, classes: Sequence[str]) -> dict[str, Any]:
@@ -59,9 +99,12 @@ def told(report: Mapping[str, Any]) -> str:
     bins = len(report["reliability"]["counts"])
     split = "" if report["split"] is None else f"{report['split']}, "
     low, high = report["accuracy_interval"]
+    going = report["finished"] is False
+    unfinished = f" of {report['planned_epochs']:,}, not finished" if going else ""
     lines = [
         f"{report['model']} on {report['dataset']} ({split}{report['n']:,} pictures)"
-        f"{of_epoch(report['epoch'])}",
+        f"{of_epoch(report['epoch'])}{unfinished}, "
+        f"in {report['precision']}",
         f"top-1 {report['accuracy']:.2f}% ({low:.2f} to {high:.2f}){top5}, "
         f"loss {report['loss']:.4f} nats",
         f"balanced accuracy {report['balanced_accuracy']:.2f}%, the mean recall of the classes "

@@ -34,12 +34,14 @@ def open_pictures(
     """The model of a run or of weights, and all pictures in the class folders of ``folder``.
 
     They are read as the model takes them, ``uint8 [N,C,H,W]``, with the labels that their classes
-    have in the model; a warning names those without any. Raises ``UsageError`` for a class
-    that the model does not know, and for a file that is no readable picture; with
-    ``on_bad_picture`` ``"skip"`` those are left out, and a warning names them.
+    have in the model; a warning names those without any, and another says that the run was trained
+    on what lies there. Raises ``UsageError`` for a class that the model does not know, and for a
+    file that is no readable picture; with ``on_bad_picture`` ``"skip"`` those are left out, and a
+    warning names them.
     """
     from .data.catalog import ON_BAD_PICTURE
     from .data.pictures import Pictures
+    from .data.tree import shown
 
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
@@ -51,11 +53,35 @@ def open_pictures(
             f"the model must see gray or coloured pictures, it sees {config.in_chans} channels"
         )
     files, labels = _labelled(root, trained.classes)
+    if holds_training(trained, root):
+        _log.warning(
+            "warning: %s holds pictures that '%s' was trained on, so these figures are no test: "
+            "what it held out is tested without --pictures",
+            shown(root),
+            run,
+        )
     images, kept = _decoded(root, files, config.height_width, on_bad_picture == "skip")
     labels = [labels[row] for row in kept]
     import torch
 
     return trained, Pictures(gray(images) if config.in_chans == 1 else images, torch.tensor(labels))
+
+
+def holds_training(trained: TrainedModel, folder: str | os.PathLike[str]) -> bool | None:
+    """Whether ``folder`` is, holds or lies in what the run of ``trained`` was trained on.
+
+    It is told by its place, which says nothing of copies; None of weights, which know no place.
+    """
+    config = trained.config
+    if not trained.marks:
+        return None
+    if config.dataset != "folder" or config.data_dir is None:
+        return False
+    root = os.path.expanduser(config.data_dir)
+    part = os.path.join(root, "train")
+    learnt = Path(os.path.realpath(part if os.path.isdir(part) else root))
+    here = Path(os.path.realpath(os.path.expanduser(folder)))
+    return here == learnt or here in learnt.parents or learnt in here.parents
 
 
 def gray(images: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ def run_page(
     that is no finished run, or whose pictures are not there or are others.
     """
     from .evaluate import evaluate_pictures, open_split
+    from .evaluated import own_precision
     from .score.runs import RANKED, may_be_of, pictures_of, read_summary
     from .train.machine import pick_device
     from .train.page import page_of
@@ -75,7 +76,8 @@ def run_page(
     history = folder.history()
     split = "val" if summary["final"]["split"] == "val" else "test"
     trained, pictures = open_split(run, checkpoint="last", split=split, data_dir=data_dir)
-    evaluation = evaluate_pictures(trained, pictures, device)
+    precision = own_precision(run, trained, device)
+    evaluation = evaluate_pictures(trained, pictures, device, precision)
     final = summary["final"]
     # another device or precision turns a picture or two
     near = max(_NEAR, 100 / final["n"]) + 1e-9

@@ -15,11 +15,11 @@ from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run, main
-from compact_vit.evaluated import class_report, told
+from compact_vit.evaluated import class_report, own_precision, told
 from compact_vit.export import export_run, main as export
 from compact_vit.models import shipped
 from compact_vit.scoring import accuracy_interval
-from compact_vit.train import load_model, train
+from compact_vit.train import load_model, metrics, train
 from compact_vit.train.calibration import calibrate
 from compact_vit.train.checkpoint import save_checkpoint
 from compact_vit.train.config import TrainConfig
@@ -194,11 +194,12 @@ def test_what_is_told_of_the_classes() -> None:
     evaluation = score_logits(torch.eye(4)[said], torch.tensor([0, 0, 0, 1, 1, 2]))
     report = {
         "model": "m", "dataset": "d", "split": "test", "epoch": None, "n": 6, "ece": 1.0,
+        "finished": None, "planned_epochs": None, "precision": "fp32",
         "accuracy": 50.0, "loss": 1.0, "accuracy_interval": [18.761, 81.239],
         "reliability": {"counts": [6]}, "confusion_picture": "a", "reliability_picture": "b",
     }  # fmt: skip
     lines = told(report | class_report(evaluation, ["a", "b", "c", "d"])).splitlines()
-    assert lines[0] == "m on d (test, 6 pictures)"
+    assert lines[0] == "m on d (test, 6 pictures), in fp32"
     assert lines[1] == "top-1 50.00% (18.76 to 81.24), loss 1.0000 nats"
     assert lines[2].startswith("balanced accuracy 38.89%, ")
     assert lines[6].split() == ["a", "66.67%", "66.67%", "20.8", "to", "93.9", "66.67%", "3"]
@@ -236,6 +237,100 @@ def test_the_command(run, tmp_path, capsys) -> None:
     _, evaluation = evaluate_run(run, device="cpu")
     error = calibrate(evaluation.probabilities, evaluation.labels).error
     assert f"expected calibration error {error:.2f}% in 15 bins" in captured.out
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list[str]:
+    """The precisions that pictures are shown in."""
+    asked, shown = [], metrics.autocast
+
+    def watched(device, precision):
+        asked.append(precision)
+        return shown(device, precision)
+
+    monkeypatch.setattr(metrics, "autocast", watched)
+    return asked
+
+
+def rewritten(run: Path, name: str, **values) -> None:
+    """Give a run's ``name`` other values; None takes one out."""
+    content = json.loads((run / name).read_text()) | values
+    content = {key: value for key, value in content.items() if value is not None}
+    (run / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("summary", "config", "native", "expected"),
+    [
+        ("bf16", "auto", False, "bf16"),  # as it was, also where that is slow
+        ("fp32", "auto", True, "fp32"),
+        ("fp32", "bf16", True, "fp32"),
+        (None, "auto", True, "bf16"),
+        (None, "auto", False, "fp32"),
+        (None, "bf16", True, "bf16"),
+        (None, "bf16", False, "fp32"),  # nothing says that it was
+        (None, "fp16", False, "fp16"),
+    ],
+)
+def test_the_precision_of_a_run_is_its_own(
+    run, tmp_path, monkeypatch, capsys, seen, summary, config, native, expected
+) -> None:
+    monkeypatch.setattr("compact_vit.train.machine.multiplies_bf16", lambda device: native)
+    folder = shutil.copytree(run, tmp_path / "run")
+    rewritten(folder, "config.json", precision=config)
+    rewritten(folder, "summary.json", precision=summary)
+    assert main([str(folder), "--device", "cpu"]) == 0
+    assert f", in {expected}\n" in capsys.readouterr().out
+    assert set(seen) == {expected}
+    (folder / "summary.json").unlink()
+    if summary is None:
+        trained = load_model(folder)
+        assert own_precision(folder, trained, "cpu") == expected
+
+
+def test_the_precision_that_is_asked_for(run, capsys, caplog, monkeypatch, seen) -> None:
+    monkeypatch.setattr("compact_vit.train.machine.multiplies_bf16", lambda device: False)
+    answers = {}
+    for precision in ("fp32", "bf16", "auto"):
+        seen.clear()
+        caplog.clear()
+        assert main([str(run), "--device", "cpu", "--precision", precision, "--json"]) == 0
+        answers[precision] = json.loads(capsys.readouterr().out)
+        assert answers[precision]["precision"] == ("fp32" if precision == "auto" else precision)
+        assert set(seen) == {answers[precision]["precision"]}
+        slow = ["note: precision bf16: this CPU only emulates it, and fp32 would be faster"]
+        assert caplog.messages == (slow if precision == "bf16" else [])
+    assert answers["auto"] == answers["fp32"]
+    assert answers["bf16"]["loss"] != answers["fp32"]["loss"]
+    trained, _ = evaluate_run(run, device="cpu")
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        x = (load_dataset("digits").test.images / 255 - trained.mean[0]) / trained.std[0]
+        # in batches, as the evaluation: the kernels' order of sums is of their size
+        logits = torch.cat([trained.model(part).float() for part in x.split(64)])
+    expected = score_logits(logits, load_dataset("digits").test.labels)
+    assert answers["bf16"]["loss"] == pytest.approx(expected.loss)
+    with pytest.raises(UsageError, match="unknown precision 'fp23': did you mean 'fp32'"):
+        evaluate_run(run, precision="fp23")
+
+
+def test_a_run_that_has_not_finished_says_so(run, tmp_path, capsys) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    words = [str(folder), "--checkpoint", "last", "--device", "cpu"]
+
+    def known() -> tuple[int, int, bool]:
+        assert main([*words, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        return answer["epochs"], answer["planned_epochs"], answer["finished"]
+
+    assert known() == (2, 2, True)
+    (folder / "summary.json").unlink()
+    rewritten(folder, "config.json", epochs=200)
+    assert known() == (2, 200, False)
+    assert main(words) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == (
+        "cvt_2_8 on digits (test, 360 pictures), epoch 2 of 200, not finished, in fp32"
+    )
 
 
 def test_json(run, capsys) -> None:
@@ -343,8 +438,8 @@ def exported(on_pictures, tmp_path) -> Path:
 
 
 def test_weights_do_as_their_run(on_pictures, exported, picture_folder, tmp_path, capsys) -> None:
-    pictures = ["--data-dir", str(picture_folder), "--device", "cpu"]
-    answers = []
+    pictures = ["--data-dir", str(picture_folder), "--device", "cpu", "--precision", "fp32"]
+    answers, known = [], []
     for words in ([str(on_pictures)], [str(exported), "--dataset", "folder"]):
         for split in ("test", "train"):
             assert main([*words, *pictures, "--split", split, "--json"]) == 0
@@ -353,9 +448,14 @@ def test_weights_do_as_their_run(on_pictures, exported, picture_folder, tmp_path
             assert picture == Path(words[0]) / f"confusion-{split}.png"
             assert picture.exists()
             del answers[-1]["reliability_picture"]
+            keys = ("epochs", "planned_epochs", "finished")
+            known.append([answers[-1].pop(key) for key in keys])
     assert answers[:2] == answers[2:]
+    assert known == [[1, 1, True]] * 2 + [[None] * 3] * 2  # of weights nothing
     assert main([str(exported), "--dataset", "folder", *pictures]) == 0
-    assert capsys.readouterr().out.startswith("cvt_2_8 on folder (test, 12 pictures), epoch 1\n")
+    assert capsys.readouterr().out.startswith(
+        "cvt_2_8 on folder (test, 12 pictures), epoch 1, in fp32\n"
+    )
 
 
 def test_weights_see_pictures_by_their_own_statistics(
@@ -407,11 +507,11 @@ def test_weights_that_no_name_describes(
     train(config, output="run", quiet=True)
     card = export_run("run", "weights", checkpoint="last", device="cpu")
     assert card["architecture"] == "CompactTransformer"
-    expected = evaluate_run("run", checkpoint="last", device="cpu")[1].figures()
+    expected = evaluate_run("run", checkpoint="last", device="cpu", precision="fp32")[1].figures()
     assert evaluate_run("weights", device="cpu", **pictures)[1].figures() == expected
     words = ["weights", "--dataset", "folder", "--data-dir", str(picture_folder)]
     assert main([*words, "--device", "cpu"]) == 0
-    assert " on folder (test, 12 pictures), epoch 1\n" in capsys.readouterr().out
+    assert " on folder (test, 12 pictures), epoch 1, in fp32\n" in capsys.readouterr().out
 
 
 def test_names_that_are_no_weights(on_pictures, exported, tmp_path, monkeypatch) -> None:

@@ -95,12 +95,52 @@ def test_the_command(request, what, picture_folder, capsys, monkeypatch) -> None
     monkeypatch.chdir(picture_folder)
     assert main([str(source), "--pictures", "test", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("cvt_2_8 on test (12 pictures), epoch 1\ntop-1 ")
+    assert out.startswith("cvt_2_8 on test (12 pictures), epoch 1, in fp32\ntop-1 ")
     assert out.endswith(f"reliability diagram: {source / 'reliability-pictures.png'}\n")
     assert (source / "confusion-pictures.png").exists()
     assert main([str(source), "--pictures", "train", "--device", "cpu", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["dataset"], answer["split"], answer["n"]) == ("train", None, 36)
+
+
+def test_what_was_trained_on_is_no_test(run, weights, picture_folder, tmp_path, capsys, caplog):
+    def said(*words: object) -> tuple[list[str], bool | None]:
+        caplog.clear()
+        assert main([str(word) for word in (*words, "--device", "cpu", "--json")]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        return caplog.messages, answer["holds_training_pictures"]
+
+    train_part = picture_folder / "train"
+    whole, copy = tmp_path / "drawn", tmp_path / "copy"
+    drawn = TrainConfig(dataset="folder", data_dir=str(train_part), test_fraction=0.25,
+                        model="cvt_2_8", epochs=1, device="cpu", precision="fp32")  # fmt: skip
+    train(drawn, output=whole, quiet=True)
+    link = tmp_path / "link"
+    link.symlink_to(train_part, target_is_directory=True)
+    shutil.copytree(picture_folder / "test", copy)
+    around = tmp_path / "around"  # of which the class folder that is called red holds all of it
+    shutil.copytree(train_part, around / "red")
+    config = json.loads((whole / "config.json").read_text())
+    for source, folder, data_dir in (
+        (run, train_part, None),
+        (run, link, None),
+        (whole, train_part, None),
+        (whole, around, around / "red"),
+        (whole, around, around),
+        (whole, around / "red", around),
+    ):
+        if data_dir is not None:
+            (whole / "config.json").write_text(json.dumps(config | {"data_dir": str(data_dir)}))
+        messages, holds = said(source, "--pictures", folder)
+        assert holds is True
+        assert [line for line in messages if "holds pictures" in line] == [
+            f"warning: {folder} holds pictures that '{source}' was trained on, so these figures "
+            "are no test: what it held out is tested without --pictures"
+        ]
+    for source, folder in ((run, picture_folder / "test"), (run, copy), (whole, copy)):
+        assert said(source, "--pictures", folder) == ([], False)
+    assert said(weights, "--pictures", train_part) == ([], None)
+    assert said(run) == ([], None)
 
 
 def test_bad_pictures(run, picture_folder, caplog) -> None:

@@ -343,8 +343,8 @@ def test_a_run_without_mistakes(run, monkeypatch) -> None:
 
     evaluated = figures.evaluate_pictures
 
-    def right(trained, pictures, device):
-        found = evaluated(trained, pictures, device)
+    def right(*asked):
+        found = evaluated(*asked)
         sure = torch.nn.functional.one_hot(found.labels, 10).float()
         return dataclasses.replace(found, probabilities=sure)
 

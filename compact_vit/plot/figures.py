@@ -18,7 +18,7 @@ from ..evaluate import (
     evaluate_run,
     open_split,
 )
-from ..evaluated import class_report
+from ..evaluated import class_report, own_precision
 from ..models.compact import CompactTransformer
 from ..plots import (
     attention_maps,
@@ -105,7 +105,8 @@ def errors(
 ) -> Figure:
     """The ``count`` mistakes that a finished run is surest of; the rest is ``evaluate_run``'s."""
     trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
-    evaluation = evaluate_pictures(trained, pictures, device)
+    precision = own_precision(run, trained, device)
+    evaluation = evaluate_pictures(trained, pictures, device, precision)
     return plot_errors(
         pictures.at(slice(None)),
         evaluation.labels,

@@ -133,6 +133,7 @@ TABLE = [
     ("evaluate run --checkpoint lats", "unknown checkpoint 'lats': did you mean 'last'?"),
     ("evaluate run --checkpoint first", "unknown checkpoint 'first': choose from last, best"),
     ("evaluate run --device tpu", "device must be one"),
+    ("evaluate run --precision fp23", "unknown precision 'fp23': did you mean 'fp32'?"),
     ("evaluate run --data-dir pictures", "data_dir must not be given"),
     ("evaluate run --dataset digits", "dataset is for weights, which 'run' is not: leave it out"),
     ("evaluate nowhere --dataset digits", "with dataset, run must be the folder of weights, or"),
