@@ -50,7 +50,8 @@ def run_page(
 ) -> str:
     """The page of HTML that training wrote of the finished run in the folder ``run``.
 
-    Its model is tested again: the last epoch's weights on the test pictures, on ``device``.
+    Its model is tested again on the test pictures, on ``device``: the weights of the epoch that the
+    run picked, if it did, as ``evaluate`` takes them, else of the last.
     ``published`` names the data set whose published results a folder of its pictures is set
     among; ``data_dir`` stands in where the pictures have moved. Raises ``UsageError`` for a folder
     that is no finished run, or whose pictures are not there or are others.
@@ -75,16 +76,18 @@ def run_page(
             raise UsageError(f"the run is of {own}, which cannot be compared with {published}")
     history = folder.history()
     split = "val" if summary["final"]["split"] == "val" else "test"
-    trained, pictures = open_split(run, checkpoint="last", split=split, data_dir=data_dir)
+    trained, pictures = open_split(run, split=split, data_dir=data_dir)
     precision = own_precision(run, trained, device)
     evaluation = evaluate_pictures(trained, pictures, device, precision)
-    final = summary["final"]
+    final, best = summary["final"], summary["best"]
+    picked = best.get("picked_on") and best["epoch"] == trained.epoch
+    accuracy = (best if picked else final)["accuracy"]
     # another device or precision turns a picture or two
     near = max(_NEAR, 100 / final["n"]) + 1e-9
-    if evaluation.n != final["n"] or abs(evaluation.accuracy - final["accuracy"]) > near:
+    if evaluation.n != final["n"] or abs(evaluation.accuracy - accuracy) > near:
         raise UsageError(
             f"these are not the pictures that the run was tested on: it got "
-            f"{final['accuracy']:.2f}% of {final['n']:,}, and here {evaluation.accuracy:.2f}% of "
+            f"{accuracy:.2f}% of {final['n']:,}, and here {evaluation.accuracy:.2f}% of "
             f"{evaluation.n:,}: say with --data-dir where its own are"
         )
     return page_of(trained, pictures, evaluation, summary, history, published)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -20,7 +21,7 @@ from compact_vit.data.augment import Normalize
 from compact_vit.page import main, run_page
 from compact_vit.pages import picture_uri, weights_uri
 from compact_vit.plots import attention_maps
-from compact_vit.train import page as writing, train
+from compact_vit.train import objective, page as writing, train
 from compact_vit.train.config import TrainConfig
 
 #: markup that a folder can be called
@@ -94,10 +95,58 @@ def test_the_confusion_matrix_counts_the_test_pictures(run) -> None:
     assert written == [n for row in counts for n in row]
 
 
-def test_it_is_of_the_last_epoch(run, tmp_path) -> None:
-    folder = shutil.copytree(run, tmp_path / "copy")
-    (folder / "best.pt").write_bytes(b"what evaluate would take by itself")
-    assert run_page(folder) == run_page(run)
+@pytest.fixture(scope="module")
+def picked(tmp_path_factory) -> Path:
+    """A finished run that picked the second of its four epochs, which did not do as the last."""
+    said, evaluate = [50.0, 90.0, 70.0, 60.0], objective.evaluate_model
+
+    def told(*asked, **options):
+        found = evaluate(*asked, **options)
+        return dataclasses.replace(found, accuracy=said.pop(0)) if said else found
+
+    folder = tmp_path_factory.mktemp("runs") / "picked"
+    config = TrainConfig(
+        model="cvt_2_8", epochs=4, val_fraction=0.2, device="cpu", precision="fp32"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "evaluate_model", told)
+        train(config, output=folder, quiet=True)
+    return folder
+
+
+def test_a_picked_epoch_is_what_is_shown(picked, capsys) -> None:
+    """As ``evaluate``, ``predict`` and ``export`` take it: its figures are theirs."""
+    from compact_vit.evaluate import main as evaluate
+
+    page = (picked / "report.html").read_text(encoding="utf-8")
+    assert f"{run_page(picked)}\n" == page
+    summary = json.loads((picked / "summary.json").read_text())
+    best, final = summary["best"], summary["final"]
+    assert (best["epoch"], final["epoch"]) == (2, 4)
+    assert best["accuracy"] != final["accuracy"]
+    assert evaluate([str(picked), "--device", "cpu", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["epoch"], answer["accuracy"]) == (2, best["accuracy"])
+    written = [int(part.split(" pictures")[0]) for part in page.split('title="')[1:]]
+    assert written == [n for row in answer["confusion"] for n in row]
+    assert f"Balanced accuracy {answer['balanced_accuracy']:.2f}%" in page
+    assert f"error {answer['ece']:.2f}% in" in page
+    assert "<h2>Confusion, epoch 2</h2>" in page
+    assert f"{final['accuracy']:.2f}%" in page  # the headline is the last epoch's
+
+
+def test_without_a_picked_epoch_it_is_of_the_last(run) -> None:
+    page = run_page(run)
+    assert "<h2>Calibration, epoch 1</h2>" in page
+    assert "picked" not in page
+
+
+def test_a_best_checkpoint_that_is_gone_leaves_the_last(picked, tmp_path) -> None:
+    folder = shutil.copytree(picked, tmp_path / "copy")
+    (folder / "best.pt").unlink()
+    page = run_page(folder)
+    assert "<h2>Confusion, epoch 4</h2>" in page
+    assert "which was picked on" not in page
 
 
 def test_predictions_are_of_their_sort(run, monkeypatch) -> None:
@@ -255,7 +304,7 @@ def change(run: Path, **values: object) -> None:
         (lambda run: change(run, seconds=math.nan), "in its summary.json seconds is nan"),
         (lambda run: (run / "metrics.jsonl").write_text("nothing\n"), "is damaged"),
         (lambda run: (run / "metrics.jsonl").unlink(), "has no epoch to draw yet"),
-        (lambda run: (run / "last.pt").write_bytes(b"no"), "last.pt"),
+        (lambda run: (run / "best.pt").write_bytes(b"no"), "best.pt"),
         (lambda run: (run / "config.json").unlink(), "is not the folder of a run"),
     ],
 )

@@ -41,6 +41,7 @@ def page_of_run(
     summary: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     classes: Sequence[str],
+    epoch: int | None,
     confusion: Sequence[Sequence[int]],
     reliability: tuple[Sequence[int], Sequence[float], Sequence[float]],
     calibration_error: float,
@@ -53,13 +54,14 @@ def page_of_run(
 ) -> str:
     """A page of HTML that needs no other file and no network, all names in it escaped.
 
-    ``config``, ``summary`` and ``history`` are what the run's files hold. ``confusion`` counts
-    true classes in rows and predicted ones in columns; ``reliability`` is what
-    ``reliability_chart`` takes. ``ranking`` is of the run alone, or among the results ``published``
-    on a data set. ``kinds`` are the costs of a model that is made of them. Sections of which there
-    is nothing say so, or are left out.
+    ``config``, ``summary`` and ``history`` are what the run's files hold; ``epoch`` is the one
+    whose weights gave the answers. ``confusion`` counts true classes in rows and predicted ones in
+    columns; ``reliability`` is what ``reliability_chart`` takes. ``ranking`` is of the run alone,
+    or among the results ``published`` on a data set. ``kinds`` are the costs of a model that is
+    made of them. Sections of which there is nothing say so, or are left out.
     """
     counts, confidences, accuracies = reliability
+    best = summary.get("best") or {}
     named = len(classes) <= _WRITTEN
     return _template().render(
         title=title,
@@ -73,6 +75,8 @@ def page_of_run(
         counted=COUNTED["without"],
         sizes=None if kinds is None else _sizes(kinds),
         classes=classes,
+        epoch=epoch,
+        picked=best.get("picked_on") and best["epoch"] == epoch,
         balanced=balanced_accuracy(confusion),
         confusion=_fields(confusion) if named else None,
         confusion_picture=None if named else _shaded(confusion),
@@ -123,7 +127,10 @@ def _tiles(summary: Mapping[str, Any], classes: int) -> list[tuple[str, str, str
         )
     best = summary.get("best") or {}
     if best.get("picked_on"):
-        note = f"{final['split']}, epoch {best['epoch']}, picked on the validation split"
+        note = (
+            f"{final['split']}, epoch {best['epoch']}, picked on the validation split; evaluate, "
+            "predict and export take it"
+        )
         tiles.append(("best epoch", f"{best['accuracy']:.2f}%", note))
     tiles += [
         (

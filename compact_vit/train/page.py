@@ -24,11 +24,11 @@ from ..report.costs import costs_by_kind
 from ..tables import write_text
 from .calibration import calibrate
 from .config import TrainConfig
-from .metrics import Evaluation
+from .metrics import Evaluating, Evaluation, evaluate_model
 from .run import RunFolder
 from .state import TrainState
 from .summary import run_title
-from .trained import TrainedModel
+from .trained import TrainedModel, load_model
 
 NAME = "report.html"
 #: Pictures shown: predictions of each sort, and of each how many with where the model looks.
@@ -47,12 +47,18 @@ def write_page(
 ) -> None:
     """Write the page of a run that has just finished, ``last`` its evaluation on ``pictures``.
 
+    If the run picked an epoch it is drawn from that one's weights, as who evaluates it takes them.
     The run is finished without it: what goes wrong is said, not raised.
     """
     trained = TrainedModel(
         state.result, config, splits.classes, splits.mean, splits.std, state.epoch
     )
     try:
+        if state.best is not None:
+            trained = load_model(folder.path, "best")
+            normalize = Normalize(trained.mean, trained.std)
+            how = Evaluating(normalize, state.device, state.choices.precision)
+            last = evaluate_model(trained.model.to(state.device), pictures, how)
         page = page_of(trained, pictures, last, summary, history)
         write_text(folder.path / NAME, page)
     except Exception as error:
@@ -100,6 +106,7 @@ def page_of(
         summary=summary,
         history=named(history, config.overfit),
         classes=classes,
+        epoch=trained.epoch,
         confusion=_confusion(evaluation.labels, said, len(classes)),
         reliability=(calibration.counts, calibration.confidences, calibration.accuracies),
         calibration_error=calibration.error,

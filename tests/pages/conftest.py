@@ -111,6 +111,7 @@ def page() -> Callable[..., str]:
                 for epoch in (1, 2)
             ],
             "classes": classes,
+            "epoch": 2,
             "confusion": [[90 if i == j else i + j for j in range(k)] for i in range(k)],
             "reliability": ((0, 4000, 6000), (0.0, 55.0, 90.0), (0.0, 60.0, 80.0)),
             "calibration_error": 8.0,

@@ -79,10 +79,21 @@ def test_the_figures_that_come_first(page, parsed) -> None:
     assert "best epoch" not in said
     picked = {"best": {"epoch": 1, "accuracy": 84.5, "picked_on": "val"}, "seconds": 7300.0}
     said = parsed(page(summary=picked)).text
-    assert "best epoch 84.50% test, epoch 1, picked on the validation split" in said
+    assert "best epoch 84.50% test, epoch 1, picked on the validation split; evaluate, pre" in said
     assert "training 2.0 h" in said
     early = {"epochs": 9, "final": FINAL | {"epoch": 7}}
     assert "7 epochs of 50,000 pictures; stopped early, of 9" in parsed(page(summary=early)).text
+
+
+def test_whose_answers_they_are(page, parsed) -> None:
+    headings = [f"{name}, epoch 7" for name in ("Confusion", "Calibration", "Predictions")]
+    said = parsed(page(epoch=7)).text
+    for words in (*headings, "Attention, epoch 7", "answers those of the weights of epoch 7."):
+        assert words in said
+    assert "picked" not in said
+    picked = {"best": {"epoch": 7, "accuracy": 84.5, "picked_on": "val"}}
+    said = parsed(page(epoch=7, summary=picked)).text
+    assert "of epoch 7, which was picked on the validation split and which evaluate, pred" in said
 
 
 def test_few_classes_have_no_top_5(page, parsed) -> None:
