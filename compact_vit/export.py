@@ -16,6 +16,7 @@ from .cli import Parser, program
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    from .data.pictures import Pictures
     from .models.compact import CompactTransformer
     from .score.runs import Needed
     from .train.config import TrainConfig
@@ -30,6 +31,9 @@ _TOLD: Needed = (
     ("hardware", str, bool),
     ("versions", dict, bool),
 )
+
+#: What files of weights are called elsewhere.
+_FILES = (".onnx", ".pt", ".pt2", ".pth", ".safetensors")
 
 #: What the machine decided, whatever was asked for; summaries of old do not say.
 _DECIDED = ("precision", "attention", "attention_dropout")
@@ -51,16 +55,16 @@ def export_run(
 ) -> dict[str, Any]:
     """Write the weights of the finished ``run`` and all that is known of them to ``output``.
 
-    ``half`` rounds them to float16. With ``test`` they are tested as they are written, on the full
-    test set; ``data_dir`` stands in where the data set has moved. ``dataset`` names the pictures
-    (the run's data set, a folder by its own name), ``copy`` says how they differ from the
+    ``half`` rounds them to float16. With ``test`` they are tested as they are written, in float32,
+    on the full test set; ``data_dir`` stands in where the data set has moved. ``dataset`` names the
+    pictures (the run's data set, a folder by its own name), ``copy`` says how they differ from the
     originals, ``credit`` whose they are, ``license`` what the weights may be used for. Returns the
     content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
     or not of a compact transformer, and for an output that holds something else.
     """
-    from .evaluate import evaluate_pictures, open_split
+    from .evaluate import open_split
     from .models.compact import CompactTransformer
-    from .models.saving import check_folder, rounded
+    from .models.saving import rounded
     from .train.config import data_name
     from .train.machine import pick_device
     from .train.run import RunFolder
@@ -68,7 +72,7 @@ def export_run(
     from .train.trained import load_model
 
     pick_device(device)  # what is wrong is said before the pictures are read
-    check_folder(Path(output))
+    _check_output(Path(output))
     summary = _summary_of(RunFolder.open(run))
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)
@@ -76,7 +80,10 @@ def export_run(
         trained, pictures = load_model(run, checkpoint), None
     model = trained.model
     if not isinstance(model, CompactTransformer):
-        raise UsageError(f"'{run}' must be of a compact transformer, got {trained.config.model}")
+        raise UsageError(
+            f"'{run}' must be of a compact transformer, got {trained.config.model}: hand on "
+            f"torch.load('{run}/best.pt')['weights'], or train one, such as --model cct_2_3x2"
+        )
     if half:
         model.load_state_dict({k: rounded(v) for k, v in model.state_dict().items()})
     dataset = dataset or data_name(trained.config)
@@ -87,19 +94,29 @@ def export_run(
     said = {"dataset": dataset, "copy": copy, "credit": credit}
     facts = {"training": said | _training(trained, summary), "size": _size(model)}
     if pictures is not None:
-        evaluation = evaluate_pictures(trained, pictures, device)
-        facts["results"] = {"split": "test", "n": evaluation.n, **evaluation.figures()}
-        facts["size"]["score"] = score_of(
-            evaluation.accuracy, facts["size"]["parameters_without_positions"]
-        )
+        facts["results"] = results = _tested(trained, pictures, device)
+        score = score_of(results["accuracy"], facts["size"]["parameters_without_positions"])
+        facts["size"]["score"] = score | {"accuracy": _which(checkpoint, trained, summary)}
     return model.save_pretrained(output, half=half, facts=facts)
+
+
+def _check_output(path: Path) -> None:
+    """Refuse what cannot be a folder of weights, and what is called like a file of another form."""
+    from .models.saving import check_folder
+
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise UsageError(
+            f"output must be a folder, for weights, config.json and a card, got '{path}': leave "
+            "out the ending; for ONNX, torch.export and TorchScript see Weights in the README"
+        )
+    check_folder(path)
 
 
 def _summary_of(run: RunFolder) -> dict[str, Any]:
     """The summary of ``run``; ``UsageError`` for one that is damaged, or of no use to others."""
     from .score.runs import read_summary
 
-    summary = read_summary(run, _TOLD)
+    summary = read_summary(run, (*_TOLD, ("best", dict, bool)))
     if "overfit" in summary:
         raise UsageError(
             f"'{run.path}' has learnt a few pictures by heart, to train and to test on: export a "
@@ -119,6 +136,28 @@ def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, An
         "command": command_of(config),
         **{name: summary[name] for name, _, _ in _TOLD},
         **{name: summary[name] for name in _DECIDED if name in summary},
+    }
+
+
+def _which(checkpoint: str | None, trained: TrainedModel, summary: Mapping[str, Any]) -> str:
+    """Whose accuracy it is: of the best epoch, if the run picked one and it is taken, or final."""
+    best = {} if checkpoint == "last" else summary["best"]
+    return "best" if best.get("picked_on") and best.get("epoch") == trained.epoch else "final"
+
+
+def _tested(trained: TrainedModel, pictures: Pictures, device: str) -> dict[str, Any]:
+    """The figures of the test ``pictures``, in float32 as whoever uses the weights computes."""
+    from .evaluate import evaluate_pictures
+    from .evaluated import class_report
+
+    evaluation = evaluate_pictures(trained, pictures, device, "fp32")
+    report = class_report(evaluation, trained.classes)
+    return {
+        "split": "test",
+        "n": evaluation.n,
+        "precision": "fp32",
+        **evaluation.figures(),
+        "balanced_accuracy": report["balanced_accuracy"],
     }
 
 

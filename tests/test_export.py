@@ -18,7 +18,7 @@ from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_pictures
 from compact_vit.export import command_of, export_run, main
 from compact_vit.report import summarize
-from compact_vit.train import load_model, resume, train
+from compact_vit.train import load_model, objective, resume, train
 from compact_vit.train.cli import build_parser
 from compact_vit.train.config import TrainConfig
 
@@ -31,6 +31,25 @@ def run(tmp_path_factory) -> Path:
     chosen |= {"cpu_attention_dropout": False, "precision": "fp32"}
     config = TrainConfig(model="cvt_2_8", epochs=3, device="cpu", **chosen)
     train(config, output=folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def picked(tmp_path_factory) -> Path:
+    """A finished run that picked the second of its four epochs."""
+    said, evaluate = [50.0, 90.0, 70.0, 60.0], objective.evaluate_model
+
+    def told(*asked, **options):
+        found = evaluate(*asked, **options)
+        return dataclasses.replace(found, accuracy=said.pop(0)) if said else found
+
+    folder = tmp_path_factory.mktemp("runs") / "picked"
+    config = TrainConfig(
+        model="cvt_2_8", epochs=4, val_fraction=0.2, device="cpu", precision="fp32"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objective, "evaluate_model", told)
+        train(config, output=folder, quiet=True)
     return folder
 
 
@@ -117,6 +136,51 @@ def test_the_best_epoch_is_the_default(run, tmp_path) -> None:
     assert "results" not in card
     assert "score" not in card["size"]
     assert "accuracy" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_score_says_of_which_accuracy_it_is(picked, tmp_path) -> None:
+    summary = json.loads((picked / "summary.json").read_text())
+    assert summary["best"]["epoch"] < summary["final"]["epoch"]
+    for checkpoint, figures, said in (
+        (None, "best", ", of the epoch picked on the validation split"),
+        ("best", "best", ", of the epoch picked on the validation split"),
+        ("last", "final", ""),
+    ):
+        card = export_run(picked, tmp_path / "out", checkpoint=checkpoint, device="cpu")
+        assert card["size"]["score"]["accuracy"] == figures
+        assert card["results"]["accuracy"] == pytest.approx(summary[figures]["accuracy"])
+        assert f"without positions{said} |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_without_a_picked_epoch_the_score_is_the_final_one(tmp_path) -> None:
+    train(TrainConfig(model="cvt_2_8", epochs=1, device="cpu"), output=tmp_path / "run", quiet=True)
+    card = export_run(tmp_path / "run", tmp_path / "out", device="cpu")
+    assert card["size"]["score"]["accuracy"] == "final"
+
+
+def test_weights_are_tested_in_float32(run, tmp_path, monkeypatch) -> None:
+    """Whatever the run computed in: whoever uses them does so."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    shutil.copytree(run, tmp_path / "run")
+    for name in ("config.json", "summary.json"):
+        path = tmp_path / "run" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "bf16"}))
+    monkeypatch.setattr("compact_vit.train.machine.multiplies_bf16", lambda device: True)
+    card = export_run(tmp_path / "run", tmp_path / "out", device="cpu")
+    results = card["results"]
+    assert (results["precision"], card["training"]["precision"]) == ("fp32", "bf16")
+    model = CompactTransformer.from_pretrained(tmp_path / "out")
+    test = load_dataset("digits").test
+    mean, std = model.pretrained_cfg["mean"][0], model.pretrained_cfg["std"][0]
+    with torch.no_grad():
+        logits = model((test.images.float() / 255 - mean) / std)
+    loss = torch.nn.functional.cross_entropy(logits.double(), test.labels)
+    assert results["loss"] == pytest.approx(loss.item(), rel=1e-5)  # bf16 would keep two digits
+    balanced = 100 * balanced_accuracy_score(test.labels, logits.argmax(dim=1))
+    assert results["balanced_accuracy"] == pytest.approx(balanced)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"stored here, computed in fp32; balanced over the classes {balanced:.2f}% |" in text
 
 
 def test_no_path_of_this_machine_is_told(picture_folder, tmp_path) -> None:
@@ -215,7 +279,10 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     nowhere = refused([str(tmp_path / "nowhere"), "--output", out], capsys)
     assert "is not the folder of a run" in nowhere
     said = refused([str(baseline), "--output", out], capsys)
-    assert "must be of a compact transformer, got mlp_naive" in said
+    assert f"transformer, got mlp_naive: hand on torch.load('{baseline}/best.pt')['w" in said
+    assert torch.load(baseline / "best.pt")["weights"].keys() == (
+        load_model(baseline).model.state_dict().keys()
+    )
     said = refused([str(run), "--output", out, "--checkpoint", "worst"], capsys)
     assert "unknown checkpoint 'worst'" in said
     assert "got 'tpu'" in refused([str(run), "--output", out, "--device", "tpu"], capsys)
@@ -249,12 +316,27 @@ def test_what_is_refused(run, baseline, tmp_path, capsys) -> None:
     shutil.copytree(run, unfinished)
     (unfinished / "summary.json").unlink()
     said = refused([str(unfinished), "--output", out], capsys)
-    assert "its run has not finished" in said
+    assert f"its run has not finished, go on with --resume {unfinished}\n" in said
     assert not Path(out).exists()
 
 
+@pytest.mark.parametrize("ending", [".onnx", ".pt", ".pth", ".safetensors", ".PT2"])
+def test_a_file_of_another_form(run, tmp_path, capsys, ending) -> None:
+    output = tmp_path / f"x{ending}"
+    said = refused([str(run), "--output", str(output), "--no-test"], capsys)
+    assert f"must be a folder, for weights, config.json and a card, got '{output}': leave" in said
+    assert (
+        "out the ending; for ONNX, torch.export and TorchScript see Weights in the README" in said
+    )
+    assert not output.exists()
+    output.mkdir()  # whoever calls a folder so may have it
+    export_run(run, output, test=False)
+    export_run(run, tmp_path / "v1.2", test=False)
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("seconds", "x"), ("versions", None), ("hardware", 3), ("seconds", None)]
+    ("name", "value"),
+    [("best", 3), ("seconds", "x"), ("versions", None), ("hardware", 3), ("seconds", None)],
 )
 def test_a_damaged_summary(run, tmp_path, capsys, name, value) -> None:
     shutil.copytree(run, tmp_path / "run")

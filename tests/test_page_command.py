@@ -292,7 +292,7 @@ def change(run: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda run: (run / "summary.json").unlink(), "its run has not finished"),
+        (lambda run: (run / "summary.json").unlink(), "not finished, go on with --resume"),
         (lambda run: (run / "summary.json").write_text("{"), "is not JSON"),
         (lambda run: (run / "summary.json").write_text("{}"), "in its summary.json model is None"),
         (lambda run: change(run, recipe=None), "in its summary.json recipe is None"),

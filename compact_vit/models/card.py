@@ -95,19 +95,25 @@ def _parameters(size: Mapping[str, Any]) -> str:
 def _accuracy(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return ""
-    return (
+    told = (
         f"{results['accuracy']:.2f}% of {results['n']:,} {results['split']} pictures, "
         f"with the weights as they are stored here"
     )
+    if "precision" in results:
+        told += f", computed in {results['precision']}"
+    if "balanced_accuracy" in results:
+        told += f"; balanced over the classes {results['balanced_accuracy']:.2f}%"
+    return told
 
 
 def _score(size: Mapping[str, Any]) -> str:
     if "score" not in size:
         return ""
     score = size["score"]
+    of = ", of the epoch picked on the validation split" if score.get("accuracy") == "best" else ""
     return (
         f"{score['value']:.1f} = 100 x points above {score['floor']:g}% / million parameters "
-        "without positions"
+        f"without positions{of}"
     )
 
 

@@ -200,7 +200,12 @@ RANKED: Needed = (
 
 def read_summary(folder: RunFolder, needed: Needed = RANKED) -> dict[str, Any]:
     """The run's ``summary.json``; ``UsageError`` if there is none or a figure is not sound."""
-    summary = folder.read_json("summary.json")
+    summary = folder.summary()
+    if summary is None:
+        raise UsageError(
+            f"'{folder.path}' has no summary.json: its run has not finished, go on with "
+            f"--resume {folder.path}"
+        )
     for name, kind, holds in needed:
         group, _, key = name.rpartition(".")
         values = summary.get(group) if group else summary

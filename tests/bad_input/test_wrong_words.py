@@ -163,6 +163,7 @@ TABLE = [
     ("export run", "the following arguments are required: --output"),
     ("export run --output run", "output 'run' is the folder of a run, or of something else with"),
     ("export run --output note.txt", "output must be a folder, got 'note.txt'"),
+    ("export run --output out.onnx", "got 'out.onnx': leave out the ending; for ONNX, torch."),
     ("export run --output out --checkpoint worst", "unknown checkpoint 'worst'"),
     ("export run --output out --device tpu", "device must be one of this machine's, got 'tpu'"),
     ("export run --output out --haf", "did you mean '--half'?"),
