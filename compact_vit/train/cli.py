@@ -203,7 +203,8 @@ def _lines(result: TrainResult) -> str:
     if best["picked_on"]:
         lines.append(
             f"{best['accuracy']:.2f}% {split} accuracy of epoch {best['epoch']}, "
-            f"best on the validation split ({best['val_accuracy']:.2f}%)"
+            f"best on the validation split ({best['val_accuracy']:.2f}%), "
+            "which evaluate, predict and export take"
         )
     lines.append(
         f"{summary['parameters']:,} parameters ({summary['parameters_without_positions']:,} "

@@ -27,6 +27,7 @@ _FIGURES = {"epoch", "lr", "train_loss", "pictures_per_second", "seconds"}
 #: Held by the thread of this process that trains; one may train within ``on_epoch``.
 _training = threading.RLock()
 
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where a run keeps ``config.json``, ``metrics.jsonl``, ``summary.json`` and checkpoints."""
