@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..errors import UsageError
+from ..resampling import covered
 from .prefetch import exceeds_memory
 
 #: elements handled at a time, so that a pass over a large set stays within a few megabytes
@@ -102,19 +102,12 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     Antialiased bilinear; pictures that have the size already come back as they are.
     """
-    h, w = images.shape[-2:]
-    height, width = size
-    if (h, w) == (height, width):
+    if images.shape[-2:] == size:
         return images
-    scale = max(height / h, width / w)
-    covering = max(height, round(h * scale)), max(width, round(w * scale))
-    top, left = round((covering[0] - height) / 2), round((covering[1] - width) / 2)
-    out = images.new_empty((*images.shape[:2], height, width))
+    out = images.new_empty((*images.shape[:2], *size))
     step = max(1, _CHUNK // max(images[:1].numel(), out[:1].numel(), 1))
     for source, target in zip(images.split(step), out.split(step), strict=True):
-        # in floating point: the integer kernel rounds after either direction, and upwards
-        scaled = interpolate(source.float(), covering, mode="bilinear", antialias=True)
-        target.copy_(scaled[..., top : top + height, left : left + width].round_())
+        target.copy_(covered(source, size))
     return out
 
 

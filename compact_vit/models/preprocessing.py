@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UsageError, is_real, unknown
 from ..photographs import drafted, fitted
+from ..resampling import covered
 from .config import ModelConfig
 
 #: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
@@ -124,11 +125,11 @@ class Preprocess:
     def __call__(self, picture: Any) -> Tensor:
         from torchvision.transforms.v2 import functional as F
 
-        covered = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
+        whole = (int(self.size[0] / self.crop_pct), int(self.size[1] / self.crop_pct))
         if isinstance(picture, Tensor):
-            x = self._fit_tensor(self._coloured(picture), covered)
+            x = covered(self._coloured(picture), whole, self.interpolation)
         else:
-            x = self._fit_image(picture, covered)
+            x = self._fit_image(picture, whole)
         x = F.to_dtype(F.center_crop(x, list(self.size)), torch.float32, scale=True)
         return F.normalize(x, list(self.mean), list(self.std))
 
@@ -148,21 +149,6 @@ class Preprocess:
         except ValueError as error:
             raise UsageError(f"the picture cannot be prepared: {error}") from None
         return F.pil_to_tensor(image.convert(mode))
-
-    def _fit_tensor(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """The same of a tensor: ``[..., C, H, W] -> [..., C, *size]``."""
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional as F
-
-        height, width = x.shape[-2:]
-        if (height, width) == size:
-            return x
-        shape = [
-            max(1, min(height, round(width * size[0] / size[1]))),
-            max(1, min(width, round(height * size[1] / size[0]))),
-        ]
-        mode = InterpolationMode(self.interpolation)
-        return F.resize(F.center_crop(x, shape), list(size), interpolation=mode, antialias=True)
 
     def _coloured(self, x: Tensor) -> Tensor:
         """The tensor in the model's channels: ``[..., c, H, W] -> [..., C, H, W]``."""

@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode, functional as F
 
 from compact_vit import UsageError, cct_2_3x2
 from compact_vit.data.decoding import read_picture
+from compact_vit.data.pictures import resize
 from compact_vit.models.preprocessing import Preprocess
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -41,8 +42,8 @@ def test_torchvisions_steps(side) -> None:
     torch.testing.assert_close(floats, by_hand(image, 32), atol=LEVEL, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(50, 40), (33, 90), (20, 31)])
-@pytest.mark.parametrize("size", [(32, 32), (16, 24)])
+@pytest.mark.parametrize("shape", [(50, 40), (33, 90), (20, 31), (32, 32), (1, 1), (1, 100)])
+@pytest.mark.parametrize("size", [(32, 32), (16, 24), (32, 48), (45, 32)])
 def test_pictures_as_training_on_a_folder_reads_them(shape, size, tmp_path) -> None:
     image = picture(*shape)
     image.save(tmp_path / "a.png")
@@ -52,9 +53,13 @@ def test_pictures_as_training_on_a_folder_reads_them(shape, size, tmp_path) -> N
     torch.testing.assert_close(prepared(image), expected)
     assert prepared(image).shape == (3, *size)
     whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    assert prepared(torch.stack([whole, whole])).shape == (2, 3, *size)
-    # the box that is cropped ends between pixels, which a tensor's cannot
-    assert (prepared(whole) - expected).abs().mean() < 0.15
+    batch = torch.stack([whole, whole])
+    for given in (whole, batch, batch / 255):
+        torch.testing.assert_close(
+            prepared(given), expected.expand(*given.shape[:-3], 3, *size), atol=LEVEL, rtol=0
+        )
+    in_memory = F.normalize(resize(batch, size) / 255, MEAN, STD)  # as a named data set's
+    torch.testing.assert_close(prepared(batch), in_memory)
 
 
 @pytest.mark.parametrize("kind", ["turned", "sixteen bits", "turned sixteen bits", "transparent"])

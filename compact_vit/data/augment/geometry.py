@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import unknown
+from ...resampling import KERNELS
 from ._batch import draw, draw_below, draw_up_to, per_operation, to_uint8
 from ._checks import require_interval, require_number, require_pictures, require_whole
 
@@ -107,8 +108,8 @@ class RandomResizedCrop:
     def __post_init__(self) -> None:
         require_interval("scale", self.scale, 0, 1)
         require_interval("ratio", self.ratio, 0)
-        if self.interpolation not in _KERNELS:
-            raise unknown("interpolation", str(self.interpolation), _KERNELS)
+        if self.interpolation not in KERNELS:
+            raise unknown("interpolation", str(self.interpolation), KERNELS)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         require_pictures(images, generator)
@@ -175,19 +176,5 @@ def _resize_weights(start: Tensor, length: Tensor, size: int, interpolation: str
     pixel = torch.arange(size, device=start.device, dtype=torch.float32)
     centre = start + (pixel.unsqueeze(1) + 0.5) * (length / size) - 0.5
     inside = (pixel >= start) & (pixel < start + length)
-    weights = _KERNELS[interpolation]((pixel - centre).abs()) * inside
+    weights = KERNELS[interpolation]((pixel - centre).abs()) * inside
     return weights / weights.sum(2, keepdim=True)
-
-
-def _linear(distance: Tensor) -> Tensor:
-    return (1 - distance).clamp(min=0)
-
-
-def _cubic(distance: Tensor) -> Tensor:
-    """Keys 1981 with a = -0.5, Horner's form."""
-    near = (1.5 * distance - 2.5) * distance * distance + 1
-    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0))
-
-
-_KERNELS = {"bilinear": _linear, "bicubic": _cubic}
