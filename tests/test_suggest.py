@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from compact_vit.errors import UsageError
+from compact_vit.models.config import FAMILIES
 from compact_vit.models.zoo import create_model
 from compact_vit.report import summarize
 from compact_vit.suggest import main, members, suggest
@@ -36,7 +40,7 @@ PUBLISHED = [
 
 @pytest.fixture(scope="module")
 def everyone() -> dict[str, dict]:
-    """All members for ten classes of 32 pixels, each checked by building it."""
+    """All members for ten classes of 32 pixels."""
     return {row["name"]: row for row in suggest(max_parameters=10**9, top=1000)}
 
 
@@ -66,12 +70,23 @@ def test_published_counts_of_large_pictures() -> None:
     assert {m.name: m.parameters for m in members(384, 1000)}["cct_14_7x2"] == 22_513_193
 
 
-@pytest.mark.parametrize("name", ["cct_8_5x3", "vit_lite_2_16", "cvt_14_2", "cct_4_7x1"])
-def test_every_figure_is_the_models_own(everyone, name) -> None:
-    own = summarize(create_model(name, img_size=32), (3, 32, 32))
-    row = everyone[name]
-    for figure in ("parameters", "parameters_without_positions", "macs", "activation_megabytes"):
-        assert row[figure] == pytest.approx(getattr(own, figure), rel=1e-12)
+@pytest.mark.parametrize(("img_size", "in_chans"), [(32, 3), (28, 1), ((45, 30), 4), (224, 3)])
+def test_every_figure_is_the_models_own(img_size, in_chans) -> None:
+    """Of a drawn member of every family."""
+    drawn = random.Random(str(img_size))
+    rows = suggest(max_parameters=10**9, img_size=img_size, in_chans=in_chans, top=1000)
+    for family in FAMILIES:
+        row = drawn.choice([r for r in rows if re.fullmatch(rf"{family}_\d+_[\dx]+", r["name"])])
+        with torch.device("meta"):
+            model = create_model(row["name"], img_size=img_size, num_classes=10, in_chans=in_chans)
+        size = (in_chans, *model.config.height_width)
+        own = summarize(model, size)
+        tokens = model.forward_features(torch.zeros(1, *size, device="meta"))
+        assert row["tokens"] == tokens.shape[1], row["name"]
+        assert row["parameters"] == own.parameters, row["name"]
+        assert row["parameters_without_positions"] == own.parameters_without_positions, row["name"]
+        assert row["macs"] == own.macs, row["name"]
+        assert row["activation_megabytes"] == own.activation_megabytes, row["name"]
 
 
 def test_what_is_looked_at(everyone) -> None:
@@ -263,9 +278,9 @@ def test_help_states_the_bounds_without_torch() -> None:
     assert "4 to 1,024 tokens" in said
 
 
-def test_no_compiler_is_loaded_for_it() -> None:
+def test_nothing_is_built_for_it() -> None:
     code = (
         "import sys\nfrom compact_vit.suggest import suggest\nsuggest(max_parameters=500_000)\n"
-        "sys.exit('torch._dynamo' in sys.modules)"
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -1,7 +1,4 @@
-"""Which members of the families fit a budget, by arithmetic on the grammar of names.
-
-Those listed are then built without data, which checks that they are what arithmetic says.
-"""
+"""Which members of the families fit a budget, by arithmetic on the grammar of names."""
 
 from __future__ import annotations
 
@@ -182,9 +179,6 @@ def _row(
     member: Member, published: Sequence[PublishedResult], latency: float | None
 ) -> dict[str, Any]:
     """One member, all that is known of it."""
-    from .check import check
-
-    check(member.config, member.parameters, member.tokens)
     best: dict[int, float] = {}
     for result in published:
         assert result.epochs is not None
