@@ -23,6 +23,8 @@ _PARTS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
 }
+#: names that a message says
+_NAMED = 8
 #: where a file or folder lies, whatever it is called
 _Place = tuple[int, int]
 
@@ -194,8 +196,8 @@ def shown(path: Path) -> str:
     return printable(str(path))
 
 
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """The first ``most`` of ``names``, and how many more there are."""
+def listed(names: Iterable[str]) -> str:
+    """The first of ``names``, and how many more there are."""
     shown = list(map(printable, names))
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return (", ".join(shown[:most]) + more) or "none"
+    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    return (", ".join(shown[:_NAMED]) + more) or "none"

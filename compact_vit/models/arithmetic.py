@@ -36,7 +36,7 @@ KINDS = (
 )
 
 #: Channels between two convolutions of the tokenizer.
-_HIDDEN_CHANNELS = 64
+HIDDEN_CHANNELS = 64
 
 _FLOAT, _INDEX = 4, 8
 """Bytes of a number in float32, and of an index."""
@@ -99,7 +99,7 @@ def largest_activation(config: ModelConfig) -> int:
     width = config.embed_dim
     largest = tokens(config) * max(3 * width, int(config.mlp_ratio * width))
     if config.num_convs:
-        widths = [_HIDDEN_CHANNELS] * (config.num_convs - 1) + [config.embed_dim]
+        widths = [HIDDEN_CHANNELS] * (config.num_convs - 1) + [config.embed_dim]
         for channels, (convolved, _) in zip(widths, _convolved(config), strict=True):
             largest = max(largest, channels * convolved[0] * convolved[1])
     return largest
@@ -141,7 +141,7 @@ def _tokenizer(config: ModelConfig) -> Part:
         weights = k * k * channels * d
         return Part("tokenizer", "tokenizer", weights + d, rows * columns * weights, 0, picture)
     total, cost, kept = 0, 0, picture
-    widths = [channels] + [_HIDDEN_CHANNELS] * (config.num_convs - 1) + [d]
+    widths = [channels] + [HIDDEN_CHANNELS] * (config.num_convs - 1) + [d]
     for (inputs, outputs), (convolved, pooled) in zip(
         itertools.pairwise(widths), _convolved(config), strict=True
     ):

@@ -22,6 +22,7 @@ from ..layers import (
     PositionalEmbedding,
     SequencePooling,
 )
+from .arithmetic import HIDDEN_CHANNELS
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, pretrained_cfg
 
@@ -51,6 +52,7 @@ class CompactTransformer(nn.Module):
                 width,
                 config.kernel_size,
                 config.num_convs,
+                hidden_dim=HIDDEN_CHANNELS,
                 batch_norm=config.tokenizer_norm,
             )
         else:

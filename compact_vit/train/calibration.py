@@ -31,15 +31,15 @@ class Calibration:
         return sum(n * abs(said - right) for n, said, right in rows) / sum(self.counts)
 
 
-def calibrate(probabilities: Tensor, labels: Tensor, bins: int = BINS) -> Calibration:
-    """How ``probabilities [N, K]`` agree with ``labels [N]``, in ``bins`` of equal width."""
+def calibrate(probabilities: Tensor, labels: Tensor) -> Calibration:
+    """How ``probabilities [N, K]`` agree with ``labels [N]``, in ``BINS`` of equal width."""
     assert len(labels) > 0
     confidence, said = probabilities.double().max(dim=1)
-    index = (confidence * bins).ceil().long().clamp(1, bins) - 1  # [N]
-    counts = index.bincount(minlength=bins)
+    index = (confidence * BINS).ceil().long().clamp(1, BINS) - 1  # [N]
+    counts = index.bincount(minlength=BINS)
 
     def means(values: Tensor) -> tuple[float, ...]:
-        sums = values.new_zeros(bins).index_add_(0, index, values)
+        sums = values.new_zeros(BINS).index_add_(0, index, values)
         return tuple((100 * sums / counts.clamp(min=1)).tolist())
 
     right = (said == labels).double()

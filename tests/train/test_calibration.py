@@ -11,20 +11,23 @@ from compact_vit.train.calibration import calibrate
 def test_by_hand() -> None:
     probabilities = torch.tensor(
         [
-            [0.5, 0.5],  # the edge of two bins belongs to the lower; the first class is said
-            [0.3, 0.7],
-            [0.9, 0.1],
-            [0.2, 0.8],
+            [0.6, 0.4],  # 9/15: the edge of two bins belongs to the lower
+            [0.35, 0.65],
+            [0.98, 0.02],
+            [0.04, 0.96],
             [1.0, 0.0],
-        ]
+            [0.5, 0.5],  # the first class is said
+        ],
+        dtype=torch.float64,
     )
-    labels = torch.tensor([0, 1, 1, 1, 0])
-    found = calibrate(probabilities, labels, bins=4)
-    assert found.counts == (0, 1, 1, 3)  # (0.25, 0.5], (0.5, 0.75], (0.75, 1]
-    assert found.confidences == pytest.approx((0, 50, 70, 90))
-    assert found.accuracies == pytest.approx((0, 100, 100, 200 / 3))
-    # (|50 - 100| + |70 - 100| + 3 |90 - 66.67|) / 5
-    assert found.error == pytest.approx((50 + 30 + 70) / 5)
+    labels = torch.tensor([0, 1, 1, 1, 0, 0])
+    found = calibrate(probabilities, labels)
+    # 0.5 in (7/15, 8/15], 0.6 in (8/15, 9/15], 0.65 in (9/15, 10/15], the others above 14/15
+    assert found.counts == (*[0] * 7, 1, 1, 1, *[0] * 4, 3)
+    assert found.confidences == pytest.approx((*[0] * 7, 50, 60, 65, *[0] * 4, 98))
+    assert found.accuracies == pytest.approx((*[0] * 7, 100, 100, 100, *[0] * 4, 200 / 3))
+    # (|50 - 100| + |60 - 100| + |65 - 100| + 3 |98 - 66.67|) / 6
+    assert found.error == pytest.approx((50 + 40 + 35 + 94) / 6)
 
 
 def test_a_model_that_is_as_good_as_it_says() -> None:
