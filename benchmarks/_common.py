@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from compact_vit.bench import at_least_one, check_machine, compiled, inference
 from compact_vit.cli import Parser
 from compact_vit.errors import Stopped, UsageError
-from compact_vit.timing import Call, Spread
+from compact_vit.timing import Call, Timing
 
 if TYPE_CHECKING:
     import torch
@@ -187,7 +187,7 @@ def print_table(unit: str, rows: Mapping[str, Sequence[float] | str], *, digits:
         if isinstance(values, str):
             print(f"{name:<{width}}{values:>11}")
             continue
-        spread = Spread.of(values)
+        spread = Timing.of(values)
         base = base or spread.median
         figures = (spread.median, spread.low, spread.high)
         numbers = "".join(f"{figure:>11,.{digits}f}" for figure in figures)

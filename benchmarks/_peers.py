@@ -19,7 +19,7 @@ from _common import how_called, machine_parser, print_head, print_table, start
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser
 from compact_vit.errors import UsageError
-from compact_vit.timing import Call, Spread, seconds_in_turns
+from compact_vit.timing import Call, Timing, seconds_in_turns
 
 if TYPE_CHECKING:
     import torch
@@ -249,8 +249,8 @@ def _compare_all(args: argparse.Namespace, make_call: MakeCall, device: torch.de
         if isinstance(calls[1], str):
             continue
         here, there = seconds_in_turns(calls, rounds=args.rounds, device=device)
-        ratio = Spread.of(b / a for a, b in zip(here, there, strict=True))
-        medians = [1000 * Spread.of(times).median for times in (here, there)]
+        ratio = Timing.of(b / a for a, b in zip(here, there, strict=True))
+        medians = [1000 * Timing.of(times).median for times in (here, there)]
         spread = "".join(f"{r:>10.2f}x" for r in (ratio.median, ratio.low, ratio.high))
         print(
             f"{model:<16}{medians[0]:>11,.2f}{medians[1]:>11,.2f}{spread}{ratio.n:>4}", flush=True

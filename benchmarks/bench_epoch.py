@@ -23,7 +23,7 @@ from _common import how_called, machine_parser, print_head, print_table, start, 
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, pixels, program
-from compact_vit.timing import Call, Spread, elapsed
+from compact_vit.timing import Call, Timing, elapsed
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_table("pictures/s", {n: [seen / s for s in taken] for n, taken in seconds.items()})
     shares = [1 - bare / epoch for bare, epoch in zip(seconds[BARE], seconds[EPOCH], strict=True)]
     alone = statistics.median(seconds[DATA]) / statistics.median(seconds[EPOCH])
-    cost = Spread.of(100 * share for share in shares)
+    cost = Timing.of(100 * share for share in shares)
     print(f"\ndata cost {cost.median:.1f}% of the epoch ({cost.low:.1f} to {cost.high:.1f})")
     print(f"the batches alone take {100 * alone:.1f}% of its time")
     return 0

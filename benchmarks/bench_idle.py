@@ -25,7 +25,7 @@ from _common import how_called, machine_parser, print_head, start
 from compact_vit.bench import at_least_one
 from compact_vit.cli import program
 from compact_vit.errors import UsageError
-from compact_vit.timing import Call, Spread, finish
+from compact_vit.timing import Call, Timing, finish
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("waiting, % of a step", 2, [100 * idle_share(window) for window in windows]),
         ("longest wait, ms", 3, [longest_gap(window) / 1000 for window in windows]),
     ):
-        spread = Spread.of(values)
+        spread = Timing.of(values)
         figures = "".join(f"{v:>12,.{digits}f}" for v in (spread.median, spread.low, spread.high))
         print(f"{name:<22}{figures}{spread.n:>4}")
     return 0

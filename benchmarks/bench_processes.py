@@ -25,7 +25,7 @@ from _common import print_head, print_table, train_step
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError
-from compact_vit.timing import TURN, Spread, seconds_in_turns
+from compact_vit.timing import TURN, Timing, seconds_in_turns
 
 #: Elements of an average so short that only its latency counts.
 SHORT = 8
@@ -139,8 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     alone, parameters = run(1, words)
     (two, short, whole), _ = run(2, words)
     size = 4 * parameters
-    latency = args.latency / 1000 if args.latency is not None else Spread.of(short).median / 2
-    taken = max(Spread.of(whole).median - Spread.of(short).median, 1e-9)
+    latency = args.latency / 1000 if args.latency is not None else Timing.of(short).median / 2
+    taken = max(Timing.of(whole).median - Timing.of(short).median, 1e-9)
     rate = args.rate * 1e9 if args.rate is not None else size / taken
     print_table(
         "ms",
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{'processes':>9}{'share':>7}{'compute ms':>12}{'average ms':>12}{'speed':>8}{'of R':>7}"
     )
-    medians = [Spread.of(seconds).median for seconds in alone]
+    medians = [Timing.of(seconds).median for seconds in alone]
     for r, compute, averaging in estimate(
         dict(zip(counts, medians, strict=True)), size, rate, latency
     ):

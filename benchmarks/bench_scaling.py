@@ -23,7 +23,7 @@ from _common import infer, machine_parser, print_head, start, train_step
 
 from compact_vit.cli import program
 from compact_vit.errors import UsageError
-from compact_vit.timing import Call, Spread, seconds_in_turns
+from compact_vit.timing import Call, Timing, seconds_in_turns
 
 if TYPE_CHECKING:
     import torch
@@ -46,8 +46,8 @@ class Point:
     img_size: int
     tokens: int
     macs: int
-    inference: Spread
-    training: Spread
+    inference: Timing
+    training: Timing
 
 
 @program
@@ -94,7 +94,7 @@ def machine_rates(device: torch.device, rounds: int) -> tuple[float, float]:
     target = torch.empty_like(source)
     calls: list[Call] = [lambda: a @ b, lambda: target.copy_(source)]
     product, copy = (
-        Spread.of(taken).median for taken in seconds_in_turns(calls, rounds=rounds, device=device)
+        Timing.of(taken).median for taken in seconds_in_turns(calls, rounds=rounds, device=device)
     )
     return 2 * 2048**3 / product, 2 * source.nbytes / copy
 
@@ -121,7 +121,7 @@ def measure(
     for call in (infer(model, x, args.precision, args.compile), lambda: step(x, labels)):
         model.train(bool(rates))
         (taken,) = seconds_in_turns([call], rounds=args.rounds, device=device)
-        rates.append(Spread.of(batch_size / seconds for seconds in taken))
+        rates.append(Timing.of(batch_size / seconds for seconds in taken))
     return Point(name, batch_size, img_size, tokens(config), macs(config), *rates)
 
 

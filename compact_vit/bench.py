@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, pixels, program
 from .errors import UsageError, unknown
-from .timing import TURN, Call, Spread, finish, seconds_in_turns
+from .timing import TURN, Call, Timing, finish, seconds_in_turns
 from .train.rules import PRECISIONS
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ MAX_THREADS = 1024
 class Throughput:
     """How fast a model answers."""
 
-    latency_ms: Spread
+    latency_ms: Timing
     """Milliseconds from one picture to its logits."""
-    pictures_per_second: Spread
+    pictures_per_second: Timing
     """Pictures a second in batches of ``batch_size``."""
     batch_size: int
 
@@ -134,7 +134,7 @@ def measure_in_turns(
             model.train(was_training)
     return [
         Throughput(
-            Spread.of(1000 * s for s in one), Spread.of(batch_size / s for s in many), batch_size
+            Timing.of(1000 * s for s in one), Timing.of(batch_size / s for s in many), batch_size
         )
         for one, many in zip(seconds[::2], seconds[1::2], strict=True)
     ]

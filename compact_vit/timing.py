@@ -22,7 +22,7 @@ Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Spread:
+class Timing:
     """The median of ``n`` measurements, the least and the most of them."""
 
     median: float
@@ -31,8 +31,8 @@ class Spread:
     n: int
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Spread:
-        """The spread of one value or more."""
+    def of(cls, values: Iterable[float]) -> Timing:
+        """That of one value or more."""
         ordered = sorted(values)
         return cls(statistics.median(ordered), ordered[0], ordered[-1], len(ordered))
 

@@ -13,7 +13,7 @@ from torch import nn
 from compact_vit import timing
 from compact_vit.bench import compiled, main, measure
 from compact_vit.errors import UsageError
-from compact_vit.timing import Spread, elapsed, seconds_in_turns
+from compact_vit.timing import Timing, elapsed, seconds_in_turns
 from compact_vit.train.machine import choose_precision
 
 #: what is chosen on this machine
@@ -57,8 +57,8 @@ class Slow(nn.Module):
 
 
 def test_spread():
-    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0, 3)
-    assert Spread.of(iter([4.0, 1.0])) == Spread(2.5, 1.0, 4.0, 2)
+    assert Timing.of([3.0, 1.0, 2.0]) == Timing(2.0, 1.0, 3.0, 3)
+    assert Timing.of(iter([4.0, 1.0])) == Timing(2.5, 1.0, 4.0, 2)
 
 
 def test_elapsed_is_the_time_of_all_calls(clock):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compact_vit.timing import Spread
+from compact_vit.timing import Timing
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -54,7 +54,7 @@ def test_scaling(script, capsys, monkeypatch, tmp_path) -> None:
 
 def test_the_share_of_the_bound_by_hand(script) -> None:
     module = script("bench_scaling")
-    rate = Spread(10.0, 9.0, 11.0, 3)
+    rate = Timing(10.0, 9.0, 11.0, 3)
     point = module.Point("cct_6_3x1", 32, 32, 256, 10**9, rate, rate)
     # 10 pictures/s of 2e9 operations are 20 of 200 GFLOP/s; a training step takes three times that
     assert module.told(point, 2e11).split()[-3:] == ["10%", "10", "30%"]
