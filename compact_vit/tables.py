@@ -1,4 +1,4 @@
-"""Tables and notes for the terminal, in Markdown, as CSV and as JSON."""
+"""Tables and notes for the terminal, in Markdown, as CSV and as JSON; and a time in words."""
 
 from __future__ import annotations
 
@@ -112,6 +112,20 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` whole or not at all; makes the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, f"{text}\n".encode())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``45 s``, ``12 min``, ``3 h 20 min``, ``4 d 2 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
 
 
 def _tabulated(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> Table:

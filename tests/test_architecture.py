@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": BASICS,
     "layers": set(),
     # the baselines its names and its zoo alone know
-    "models": BASICS | {"photographs", "resampling", "layers", "baselines"},
+    "models": BASICS | {"photographs", "resampling", "layers", "baselines", "tables"},
     "baselines": BASICS | {"layers"},
     "data": BASICS | {"photographs", "resampling"},
     "scoring": BASICS,
@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "timing": BASICS,
     "timm": BASICS | {"layers", "models", "data"},
     "report": BASICS | {"cli", "layers", "models", "baselines", "scoring", "plots", "tables"},
-    "pages": BASICS | {"report", "scoring", "ranking"},
+    "pages": BASICS | {"report", "scoring", "ranking", "tables"},
     "plots": BASICS | {"layers", "models", "scoring"},
     "train": BASICS
     | {"cli", "layers", "models", "baselines", "data", "report", "scoring", "plots"}

@@ -14,6 +14,7 @@ from compact_vit.tables import (
     Notes,
     Table,
     comma_separated,
+    duration,
     markdown,
     render,
     terminal,
@@ -93,3 +94,8 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
         write_text(path, "second")
     assert path.read_text() == "first\n"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_time_as_a_person_says_it() -> None:
+    said = [duration(s) for s in (0.4, 99, 100, 3600, 12_000, 172_800, 180_000)]
+    assert said == ["0 s", "99 s", "2 min", "60 min", "3 h 20 min", "2 d 0 h", "2 d 2 h"]

@@ -14,8 +14,7 @@ from typing import Any
 
 from ..errors import Stopped, UsageError
 from ..files import read_json, write_json
-from ..tables import comma_separated, render, write_text
-from ..train.progress import duration
+from ..tables import comma_separated, duration, render, write_text
 from .child import REFUSED
 from .fields import check_there
 from .journal import JOURNAL

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from ..tables import duration
 from .config import ModelConfig, config_from_name, name_of
 
 #: What has a row of its own, and what matters in training alone.
@@ -121,13 +122,13 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The rows that say how the weights came about."""
     if not training:
         return []
-    copy, credit = training.get("copy"), training.get("credit")
+    copy, credit, seconds = (training.get(key) for key in ("copy", "credit", "seconds"))
     dropped = training.get("attention_dropout")  # as it was, whatever was asked for
     parts = (
         training.get("hardware"),
         training.get("precision"),
         "" if dropped is None else f"attention dropout {dropped:g}",
-        _minutes(training.get("seconds")),
+        "" if seconds is None else duration(seconds),
     )
     machine = ", ".join(part for part in parts if part)
     return [
@@ -147,10 +148,6 @@ def _recipe(training: Mapping[str, Any]) -> str:
         f"{training['recipe']}, {training['epochs']} epochs, seed {training['seed']}; "
         f"these are of epoch {training['epoch']}"
     )
-
-
-def _minutes(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds / 60:.0f} min"
 
 
 def _input(known: Mapping[str, Any]) -> str:

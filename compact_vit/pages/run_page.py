@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..ranking import COUNTED, Row
 from ..report.costs import Cost
 from ..scoring import accuracy_interval, balanced_accuracy
+from ..tables import duration
 from .charts import confidence_chart, curve_charts, ranking_chart, reliability_chart
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _tiles(summary: Mapping[str, Any], classes: int) -> list[tuple[str, str, str
     note = f"{done:,} epochs of {summary['train_pictures']:,} pictures"
     if done < asked:
         note += f"; stopped early, of {asked:,}"
-    return [*tiles, ("training", _duration(summary["seconds"]), note)]
+    return [*tiles, ("training", duration(summary["seconds"]), note)]
 
 
 def _standing(ranking: Sequence[Row]) -> list[dict[str, Any]]:
@@ -257,10 +258,3 @@ def _written(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " x ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"

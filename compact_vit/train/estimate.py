@@ -11,9 +11,10 @@ import torch
 from ..errors import UsageError
 from ..models.compact import CompactTransformer
 from ..report.measure import summarize
+from ..tables import duration
 from .config import TrainConfig
 from .model import build_model
-from .progress import Progress, duration
+from .progress import Progress
 from .state import TrainState
 
 if TYPE_CHECKING:

@@ -6,19 +6,7 @@ import sys
 import time
 from typing import Any
 
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``45 s``, ``12 min``, ``3 h 20 min``, ``4 d 2 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
+from ..tables import duration
 
 
 def _figures(loss: float, accuracy: float | None) -> str:

@@ -175,7 +175,13 @@ def test_the_checksum_by_hand(folder) -> None:
 
 def test_the_model_card(tmp_path) -> None:
     facts = {
-        "training": {"dataset": "digits", "copy": "8 grey", "credit": "NIST", **_run()},
+        "training": {
+            "dataset": "digits",
+            "copy": "8 grey",
+            "credit": "NIST",
+            **_run(),
+            "seconds": 8880.0,
+        },
         "results": {"split": "test", "n": 360, "accuracy": 98.75},
         "size": {"parameters": 1000, "parameters_without_positions": 900},
     }
@@ -190,6 +196,7 @@ def test_the_model_card(tmp_path) -> None:
         "| parameters | 1,000 (900 without positions) |",
         "| trained on | digits, 8 grey |",
         "| pictures by | NIST |",
+        "| on | 2 h 28 min |",
         "| command | `train \\| it` |",
     ):
         assert line in text.splitlines()

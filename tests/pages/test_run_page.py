@@ -73,14 +73,14 @@ def test_the_figures_that_come_first(page, parsed) -> None:
         "score 5,444.0 100 x (accuracy - 70) / millions of parameters without positions, 0 below",
         "parameters 275,531 without positions; 283,723 with",
         "MACs 35.3M",
-        "training 61.0 s 2 epochs of 50,000 pictures",
+        "training 61 s 2 epochs of 50,000 pictures",
     ):
         assert part in said
     assert "best epoch" not in said
     picked = {"best": {"epoch": 1, "accuracy": 84.5, "picked_on": "val"}, "seconds": 7300.0}
     said = parsed(page(summary=picked)).text
     assert "best epoch 84.50% test, epoch 1, picked on the validation split; evaluate, pre" in said
-    assert "training 2.0 h" in said
+    assert "training 2 h 2 min" in said
     early = {"epochs": 9, "final": FINAL | {"epoch": 7}}
     assert "7 epochs of 50,000 pictures; stopped early, of 9" in parsed(page(summary=early)).text
 
