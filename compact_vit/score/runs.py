@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..models.config import ModelConfig, config_from_name
 from ..ranking import COUNTED, Result, from_summary
 from ..scoring import mean_and_spread
+from ..train.config import TrainConfig
 
 if TYPE_CHECKING:
     from ..train.run import RunFolder
@@ -25,6 +26,9 @@ _NOT_COMPARED = {
     *("seed", "device", "download", "data_dir", "compile", "accumulation"),
     *("deterministic", "track"),
 }
+
+#: What fields of a configuration are where nothing else is said.
+_DEFAULTS = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
 
 #: What a machine decides of these choices; the summary says how it did.
 _DECIDED = ("precision", "attention_dropout")
@@ -85,8 +89,12 @@ class _Run:
 
     @property
     def configuration(self) -> str:
-        """What two runs share that differ in their seed only."""
-        kept = {k: v for k, v in self.config.items() if k not in _NOT_COMPARED}
+        """What two runs share that differ in their seed only.
+
+        A field at its default is as good as none, which is what an older version has written.
+        """
+        said = {k: v for k, v in self.config.items() if k not in _NOT_COMPARED}
+        kept = {k: v for k, v in said.items() if v != _DEFAULTS.get(k)}
         kept |= {k: self.summary[k] for k in _DECIDED if k in self.summary}
         model = _model_config(self.summary, self.config)
         if model is None or model.tokenizer_norm:  # batch norms see each part of a batch by itself

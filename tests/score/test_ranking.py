@@ -121,6 +121,16 @@ def test_what_the_machine_decided_makes_another_result(write_run, tmp_path, deci
     assert [r.seeds for r in read_runs(runs)[0]] == [3, 1, 1]
 
 
+def test_seeds_of_an_older_version_are_of_the_same_configuration(write_run, tmp_path) -> None:
+    """It has written nothing of fields that it did not have, which a newer one leaves alone."""
+    told = [{}, {"class_weight": "none", "layer_decay": 1.0}, {"class_weight": "balanced"}]
+    runs = [
+        write_run(tmp_path / str(seed), 75.0, seed=seed, config=config)
+        for seed, config in enumerate(told)
+    ]
+    assert [r.seeds for r in read_runs(runs)[0]] == [2, 1]
+
+
 @pytest.mark.parametrize(("model", "seeds"), [("cct_2_3x2", [4]), ("cct2_2_3x2", [2, 2])])
 def test_parts_of_a_batch_matter_to_batch_norms(write_run, tmp_path, model, seeds) -> None:
     runs = [
