@@ -96,10 +96,11 @@ def run(count: int, words: dict[str, Any]) -> tuple[list[list[float]], int]:
     ]
     for child in children:
         child.start()
-    answer = answers.get(timeout=1800)
     for child in children:
         child.join()
-    return answer
+    if any(child.exitcode for child in children):
+        raise UsageError(f"{count} processes must all come to their end, and one failed: see above")
+    return answers.get(timeout=60)
 
 
 def estimate(

@@ -73,12 +73,13 @@ def seconds_in_turns(
 
     They take turns, so that whatever else the machine does meets all of them alike. Each is
     called before until that takes no less than the last time: what compiles, allocates or records
-    a graph is slow at first. A turn repeats it for at least ``turn`` seconds.
+    a graph is slow at first. A turn repeats it for at least ``turn`` seconds; with 0 it is called
+    once before and once a turn, always, as processes that wait for each other have to.
     """
     times = []
     for call in calls:
         least, now = math.inf, elapsed(call, 1, device)
-        while now < least:
+        while turn and now < least:
             least, now = now, elapsed(call, 1, device)
         times.append(max(1, math.ceil(turn / max(least, 1e-6))))
     seconds: list[list[float]] = [[] for _ in calls]

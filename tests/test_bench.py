@@ -93,6 +93,18 @@ def test_a_turn_is_sized_by_a_call_that_no_longer_gets_faster(clock):
     assert len(calls) == 4 + 2 * 4
 
 
+def test_without_a_length_every_process_calls_as_often(clock):
+    """Two that average together would wait for each other for ever."""
+    for durations in ([1.0] * 9, [5.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.25]):
+        left = iter(durations)
+
+        def call(left=left):
+            clock.now += next(left)
+
+        seconds = seconds_in_turns([call], rounds=3, device=CPU, turn=0.0)
+        assert seconds == [durations[1:4]]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_measure(clock, precision):
     model = Slow(clock).train()

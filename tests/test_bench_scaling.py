@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from compact_vit.errors import UsageError
 from compact_vit.timing import Timing
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -72,6 +73,12 @@ def test_the_estimate_of_a_ring_by_hand(script) -> None:
     rows = script("bench_processes").estimate({1: 8.0, 2: 4.0, 4: 2.0}, 4_000_000, 1e9, 1e-3)
     assert [row[:2] for row in rows] == [(1, 8.0), (2, 4.0), (4, 2.0)]
     assert [row[2] for row in rows] == pytest.approx([0.0, 0.004 + 0.002, 0.006 + 0.006])
+
+
+def test_a_process_that_fails_is_not_waited_for(script) -> None:
+    words = {"threads": 1, "model": "no_such_model", "rounds": 1, "shares": [4]}
+    with pytest.raises(UsageError, match="1 processes must all come to their end, and one failed"):
+        script("bench_processes").run(1, words)
 
 
 def test_processes(script, capsys) -> None:
