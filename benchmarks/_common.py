@@ -114,7 +114,7 @@ def stoppable() -> Iterator[None]:
 
 
 def infer(model: nn.Module, x: Tensor, precision: str, compile: str) -> Call:
-    """A call of ``model`` on ``x [B,C,H,W]`` as prediction calls it."""
+    """A call of ``model`` on ``x [B,C,H,W]`` as evaluation calls it."""
     model.eval()
     if compile == "graphs":
         return inference(called(model, compile), x, precision, False)
@@ -187,8 +187,8 @@ def print_table(unit: str, rows: Mapping[str, Sequence[float] | str], *, digits:
         if isinstance(values, str):
             print(f"{name:<{width}}{values:>11}")
             continue
-        spread = Timing.of(values)
-        base = base or spread.median
-        figures = (spread.median, spread.low, spread.high)
+        timing = Timing.of(values)
+        base = base or timing.median
+        figures = (timing.median, timing.low, timing.high)
         numbers = "".join(f"{figure:>11,.{digits}f}" for figure in figures)
-        print(f"{name:<{width}}{numbers}{spread.n:>4}{spread.median / base:>8.2f}x")
+        print(f"{name:<{width}}{numbers}{timing.n:>4}{timing.median / base:>8.2f}x")

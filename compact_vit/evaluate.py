@@ -234,8 +234,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=args.device,
         precision=args.precision,
     )
-    if args.precision == "auto":
-        args.precision = own_precision(args.run, trained, args.device)
+    precision = args.precision
+    if precision == "auto":
+        precision = own_precision(args.run, trained, args.device)
     from .train.calibration import calibrate
 
     report = class_report(evaluation, trained.classes)
@@ -261,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "holds_training_pictures": None
         if args.pictures is None
         else holds_training(trained, args.pictures),
-        "precision": args.precision,
+        "precision": precision,
         "n": evaluation.n,
         **evaluation.figures(),
         "accuracy_interval": list(accuracy_interval(evaluation.accuracy, evaluation.n)),

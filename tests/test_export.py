@@ -18,7 +18,7 @@ from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_pictures
 from compact_vit.export import command_of, export_run, main
 from compact_vit.report import summarize
-from compact_vit.train import load_model, objective, resume, train
+from compact_vit.train import load_model, resume, train
 from compact_vit.train.cli import build_parser
 from compact_vit.train.config import TrainConfig
 
@@ -31,25 +31,6 @@ def run(tmp_path_factory) -> Path:
     chosen |= {"cpu_attention_dropout": False, "precision": "fp32"}
     config = TrainConfig(model="cvt_2_8", epochs=3, device="cpu", **chosen)
     train(config, output=folder, quiet=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def picked(tmp_path_factory) -> Path:
-    """A finished run that picked the second of its four epochs."""
-    said, evaluate = [50.0, 90.0, 70.0, 60.0], objective.evaluate_model
-
-    def told(*asked, **options):
-        found = evaluate(*asked, **options)
-        return dataclasses.replace(found, accuracy=said.pop(0)) if said else found
-
-    folder = tmp_path_factory.mktemp("runs") / "picked"
-    config = TrainConfig(
-        model="cvt_2_8", epochs=4, val_fraction=0.2, device="cpu", precision="fp32"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "evaluate_model", told)
-        train(config, output=folder, quiet=True)
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 import json
 import math
@@ -21,7 +20,7 @@ from compact_vit.data.augment import Normalize
 from compact_vit.page import main, run_page
 from compact_vit.pages import picture_uri, weights_uri
 from compact_vit.plots import attention_maps
-from compact_vit.train import objective, page as writing, train
+from compact_vit.train import page as writing, train
 from compact_vit.train.config import TrainConfig
 
 #: markup that a folder can be called
@@ -93,25 +92,6 @@ def test_the_confusion_matrix_counts_the_test_pictures(run) -> None:
     page = run_page(run)
     written = [int(part.split(" pictures")[0]) for part in page.split('title="')[1:]]
     assert written == [n for row in counts for n in row]
-
-
-@pytest.fixture(scope="module")
-def picked(tmp_path_factory) -> Path:
-    """A finished run that picked the second of its four epochs, which did not do as the last."""
-    said, evaluate = [50.0, 90.0, 70.0, 60.0], objective.evaluate_model
-
-    def told(*asked, **options):
-        found = evaluate(*asked, **options)
-        return dataclasses.replace(found, accuracy=said.pop(0)) if said else found
-
-    folder = tmp_path_factory.mktemp("runs") / "picked"
-    config = TrainConfig(
-        model="cvt_2_8", epochs=4, val_fraction=0.2, device="cpu", precision="fp32"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "evaluate_model", told)
-        train(config, output=folder, quiet=True)
-    return folder
 
 
 def test_a_picked_epoch_is_what_is_shown(picked, capsys) -> None:
