@@ -23,6 +23,7 @@ def check(config: TrainConfig, **expected: object) -> None:
 
 PUBLISHED_200 = {
     "lr": 5e-4,
+    "min_lr": 0.0,
     "weight_decay": 3e-2,
     "batch_size": 128,
     "epochs": 200,
@@ -85,7 +86,11 @@ def test_published_300() -> None:
     check(ten, lr=5.5e-4, warmup_lr=1e-5, erasing=0.0, mix_off_epoch=175, **PUBLISHED_300)
     hundred = configured("cifar100", recipe="published-300")
     check(hundred, lr=6e-4, warmup_lr=1e-6, erasing=0.25, mix_off_epoch=0, **PUBLISHED_300)
-    for config in (ten, hundred):
+    flowers = configured("flowers102", recipe="published-300")
+    own = {"model": "cct_7_7x2", "batch_size": 96}
+    check(flowers, lr=5e-4, warmup_lr=1e-6, erasing=0.25, mix_off_epoch=0, **PUBLISHED_300 | own)
+    assert flowers == configured("flowers102")
+    for config in (ten, hundred, flowers):
         assert config.warmup_ratio * 310 == pytest.approx(10)
         assert config.cooldown_ratio * 310 == pytest.approx(10)
 
@@ -269,8 +274,8 @@ def test_asked_for_large_pictures_a_recipe_leaves_its_model(size) -> None:
 
 
 def test_a_low_rate_brings_the_others_down() -> None:
-    check(configured("cifar10", lr=5e-6), lr=5e-6, min_lr=5e-6, warmup_lr=1e-6)
-    check(configured("cifar10", lr=5e-7), lr=5e-7, min_lr=5e-7, warmup_lr=5e-7)
-    check(configured("cifar10", lr=5e-5), lr=5e-5, min_lr=1e-5, warmup_lr=1e-6)
+    check(configured("digits", lr=5e-6), lr=5e-6, min_lr=5e-6, warmup_lr=1e-6)
+    check(configured("digits", lr=5e-7), lr=5e-7, min_lr=5e-7, warmup_lr=5e-7)
+    check(configured("digits", lr=5e-5), lr=5e-5, min_lr=1e-5, warmup_lr=1e-6)
     with pytest.raises(UsageError, match=r"min_lr must be at most lr \(5e-06\), got 1e-05"):
-        configured("cifar10", lr=5e-6, min_lr=1e-5)
+        configured("digits", lr=5e-6, min_lr=1e-5)
