@@ -160,7 +160,12 @@ def notes(
     ]
     if copy is not None:
         told.append(f"the pictures are a copy ({copy}): not comparable digit for digit")
-    for title, key in (("precision", "precision"), ("parts a batch", "parts"), ("on", "hardware")):
+    for title, key in (
+        ("precision", "precision"),
+        ("attention dropout", "attention_dropout"),
+        ("parts a batch", "parts"),
+        ("on", "hardware"),
+    ):
         told += [f"{title}: {', '.join(_distinct(summaries, key))}"] if summaries else []
     versions = [", ".join(f"{k} {v}" for k, v in s["versions"].items()) for s in summaries]
     told += [f"with {'; or '.join(dict.fromkeys(versions))}"] if versions else []

@@ -40,8 +40,11 @@ COMMANDS = {
 
 #: What to do about what a disk says.
 _WAYS_OUT = dict.fromkeys(
-    (errno.ENOSPC, errno.EDQUOT), "; make room and try again, a run with --resume"
-) | {errno.EROFS: "; choose a folder that can be written to"}
+    (errno.ENOSPC, errno.EDQUOT), "; make room and try again (a run of train with --resume)"
+) | {
+    errno.EROFS: "; choose a folder that can be written to",
+    errno.EFBIG: "; raise the limit on a file's size (ulimit -f) and try again",
+}
 
 #: How torch says on any device that a tensor is too large.
 _OUT_OF_MEMORY = re.compile(
@@ -170,7 +173,8 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     def guarded(argv: Sequence[str] | None = None) -> int:
         try:
             _give_way()
-            _print_any_name()
+            _ready_streams()
+            _check_folder()
             try:
                 return main(argv)
             finally:
@@ -190,15 +194,21 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             message = "out of memory: ask for smaller pictures, a smaller batch or a smaller model"
         except Stopped as stop:
             if speaks():
-                print(stop, file=sys.stderr)
+                _say(str(stop))
             return stop.status
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            _say("interrupted")
             return 130
-        print(f"error: {_line(message)}", file=sys.stderr)
+        _say(f"error: {_line(message)}")
         return 2
 
     return guarded
+
+
+def _say(text: str) -> None:
+    """A last line on standard error; where nobody takes it the status still says how it ended."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _line(message: str) -> str:
@@ -217,8 +227,18 @@ def _give_way() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _print_any_name() -> None:
-    """Let file names be printed that are no text in the terminal's encoding."""
+def _check_folder() -> None:
+    """Refuse a current folder that was removed, in which libraries fail in their own words."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current folder is no longer there: change to one that is") from None
+
+
+def _ready_streams() -> None:
+    """Let file names be printed that are no text in the terminal's encoding, or nowhere at all."""
+    if sys.stderr is None:  # the command was started without one, which tqdm does not expect
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -43,6 +43,7 @@ def open_split(
     dataset: str | None = None,
 ) -> tuple[TrainedModel, Pictures]:
     """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
+    from .data.tree import listed
     from .train.inputs import load_splits
     from .train.trained import load_model
 
@@ -59,10 +60,12 @@ def open_split(
     if pictures is None:
         raise UsageError(f"there is no validation split: --split must be test, got {split}")
     if splits.classes != trained.classes:
+        ours, theirs = set(trained.classes), set(splits.classes)
         raise UsageError(
-            f"the data set's classes are not the model's: it was trained on "
-            f"{len(trained.classes)} ({', '.join(trained.classes[:3])}, ...), "
-            f"got {len(splits.classes)} ({', '.join(splits.classes[:3])}, ...)"
+            f"the data set's classes are not the model's: of the model's {len(ours)} it lacks "
+            f"{listed(sorted(ours - theirs))}, and of its {len(theirs)} the model does not know "
+            f"{listed(sorted(theirs - ours))}: give --data-dir the pictures trained on, or rename "
+            "the folders"
         )
     trained.check_divided(splits, split)
     if len(splits.mean) != len(trained.mean):
@@ -223,17 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     confusion, reliability = _places(args)
     check_picture(confusion)
-    trained, evaluation = evaluate_run(
-        args.run,
-        checkpoint=args.checkpoint,
-        split=args.split,
-        data_dir=args.data_dir,
-        dataset=args.dataset,
-        pictures=args.pictures,
-        on_bad_picture=args.on_bad_picture,
-        device=args.device,
-        precision=args.precision,
-    )
+    given = {k: v for k, v in vars(args).items() if k not in ("output", "json")}
+    trained, evaluation = evaluate_run(**given)
     precision = args.precision
     if precision == "auto":
         precision = own_precision(args.run, trained, args.device)

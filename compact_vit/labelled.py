@@ -64,6 +64,8 @@ def open_pictures(
     labels = [labels[row] for row in kept]
     import torch
 
+    from .resampling import gray
+
     return trained, Pictures(gray(images) if config.in_chans == 1 else images, torch.tensor(labels))
 
 
@@ -82,17 +84,6 @@ def holds_training(trained: TrainedModel, folder: str | os.PathLike[str]) -> boo
     learnt = Path(os.path.realpath(part if os.path.isdir(part) else root))
     here = Path(os.path.realpath(os.path.expanduser(folder)))
     return here == learnt or here in learnt.parents or learnt in here.parents
-
-
-def gray(images: Tensor) -> Tensor:
-    """The luma of ITU-R BT.601: ``uint8 [N,3,H,W] -> [N,1,H,W]``."""
-    import torch
-
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    out = images.new_empty((len(images), 1, *images.shape[2:]))
-    for source, target in zip(images.split(1024), out.split(1024), strict=True):
-        target.copy_((source * weights).sum(dim=1, keepdim=True).round())
-    return out
 
 
 def _open_model(

@@ -18,14 +18,11 @@ def fitted(image: Image, height: int, width: int, method: str = "bilinear") -> I
 
     ``ValueError`` as of ``as_seen``.
     """
-    from PIL import Image as Images
+    from PIL import Image as Images, ImageOps
 
-    image = as_seen(image)
-    if image.size != (width, height):  # colours are weighted by how opaque they are
-        (top, bottom), (left, right) = covering(image.height, image.width, height, width)
-        box, kernel = (left, top, right, bottom), Images.Resampling[method.upper()]
-        image = image.resize((width, height), kernel, box)
-    return on_white(image)
+    kernel = Images.Resampling[method.upper()]
+    # first scaled, then laid on white: colours are weighted by how opaque they are
+    return on_white(ImageOps.fit(as_seen(image), (width, height), kernel))
 
 
 def drafted(image: Image, height: int, width: int) -> Image:
@@ -46,23 +43,6 @@ def drafted(image: Image, height: int, width: int) -> Image:
         return image  # it was drafted before, or its frame is another
     again.draft(None, (side, side))
     return again
-
-
-def covering(
-    height: int, width: int, wanted_height: int, wanted_width: int
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where the rows, and where the columns, that scaled to the wanted size cover it begin and end.
-
-    They are as many as can be of that shape around the centre, of a picture of ``height`` and
-    ``width``; in pixels, ending between them, as those of PIL's ``ImageOps.fit``.
-    """
-    shape = wanted_width / wanted_height
-    if width / height >= shape:
-        rows, columns = float(height), shape * height
-    else:
-        rows, columns = width / shape, float(width)
-    top, left = (height - rows) / 2, (width - columns) / 2
-    return (top, top + rows), (left, left + columns)
 
 
 def as_seen(image: Image) -> Image:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
-from .labelled import gray
 from .tables import comma_separated
 
 if TYPE_CHECKING:
@@ -166,6 +165,7 @@ def _read(path: str | os.PathLike[str], config: ModelConfig | BaselineConfig) ->
     import torch
 
     from .data.decoding import read_picture
+    from .resampling import gray
 
     height, width = config.height_width
     image = torch.from_numpy(read_picture(os.fspath(path), height, width).copy())  # [H,W,3]
@@ -241,14 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not pictures:
         parser.error("the following arguments are required: PICTURE")
     paths = find_pictures(pictures)
-    found = predict_pictures(
-        run,
-        paths,
-        top=args.top,
-        checkpoint=args.checkpoint,
-        device=args.device,
-        on_bad_picture=args.on_bad_picture,
-    )
+    given = {k: getattr(args, k) for k in ("top", "checkpoint", "device", "on_bad_picture")}
+    found = predict_pictures(run, paths, **given)
     answers = [(path, answer) for path, answer in zip(paths, found, strict=True) if answer]
     print((_as_json if args.json else _as_csv if args.csv else _told)(answers))
     return 0
@@ -273,10 +267,12 @@ def _as_csv(answers: _Answers) -> str:
 
 
 def _told(answers: _Answers) -> str:
+    from .data.decoding import printable
+
     return "\n".join(
         line
         for path, answer in answers
-        for line in (path, *(f"  {100 * p:6.2f}%  {name}" for name, p in answer))
+        for line in (printable(path), *(f"  {100 * p:6.2f}%  {name}" for name, p in answer))
     )
 
 

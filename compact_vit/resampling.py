@@ -1,4 +1,4 @@
-"""Pictures that are tensors, scaled to cover a size: what ``photographs`` does to those of PIL.
+"""Pictures that are tensors, scaled or made gray: what ``photographs`` does to those of PIL.
 
 Letters: h x w pixels of a picture, H x W those wanted.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from .photographs import covering
 
 
 def covered(x: Tensor, size: tuple[int, int], method: str = "bilinear") -> Tensor:
@@ -20,12 +18,41 @@ def covered(x: Tensor, size: tuple[int, int], method: str = "bilinear") -> Tenso
     if x.shape[-2:] == size:
         return x
     height, width = x.shape[-2:]
-    (top, bottom), (left, right) = covering(height, width, *size)
+    (top, bottom), (left, right) = _covering(height, width, *size)
     rows = _weights(height, top, bottom, size[0], method).to(x.device)
     columns = _weights(width, left, right, size[1], method).to(x.device)
     with torch.autocast(x.device.type, enabled=False):
         out = rows @ (x.float() @ columns.mT)
     return (out if x.is_floating_point() else out.round_().clamp_(0, 255)).to(x.dtype)
+
+
+def gray(x: Tensor) -> Tensor:
+    """The luma of ITU-R BT.601: ``[..., 3, h, w] -> [..., 1, h, w]``, of uint8 and floats.
+
+    uint8 is rounded, 1,024 pictures at a time.
+    """
+    if x.dtype == torch.uint8 and x.dim() == 4 and len(x) > 1024:
+        return torch.cat([gray(part) for part in x.split(1024)])
+    weights = torch.tensor([0.299, 0.587, 0.114], device=x.device)
+    out = (x * weights.view(3, 1, 1)).sum(dim=-3, keepdim=True)
+    return (out if x.is_floating_point() else out.round_()).to(x.dtype)
+
+
+def _covering(
+    height: int, width: int, wanted_height: int, wanted_width: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the rows, and where the columns, that scaled to the wanted size cover it begin and end.
+
+    They are as many as can be of that shape around the centre, of a picture of ``height`` and
+    ``width``; in pixels, ending between them, as those of PIL's ``ImageOps.fit``.
+    """
+    shape = wanted_width / wanted_height
+    if width / height >= shape:
+        rows, columns = float(height), shape * height
+    else:
+        rows, columns = width / shape, float(width)
+    top, left = (height - rows) / 2, (width - columns) / 2
+    return (top, top + rows), (left, left + columns)
 
 
 def _weights(length: int, start: float, stop: float, size: int, method: str) -> Tensor:

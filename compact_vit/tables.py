@@ -89,7 +89,7 @@ def markdown(blocks: Sequence[Block]) -> str:
 
     def lines(block: Block) -> str:
         if isinstance(block, Table):
-            rows = [[_in_a_cell(text) for text in row] for row in block.rows]
+            rows = [[in_a_cell(text) for text in row] for row in block.rows]
             rule = ["---" if i in block.words else "---:" for i in range(len(rows[0]))]
             return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
         if isinstance(block, Notes):
@@ -138,7 +138,8 @@ def _tabulated(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) 
     return Table([[column.title for column in shown], *cells], words)
 
 
-def _in_a_cell(text: str) -> str:
+def in_a_cell(text: str) -> str:
+    """``text`` as a cell of a table in Markdown."""
     return text.replace("\n", " ").replace("|", "\\|")
 
 

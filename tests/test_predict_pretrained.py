@@ -68,7 +68,7 @@ def test_classes_without_names_are_numbers(weights, picture) -> None:
     weights.reset_classifier(0)
     with pytest.raises(UsageError, match="the model has no classes"):
         predict_pictures(weights, [picture])
-    with pytest.raises(UsageError, match="for new weights is not known"):
+    with pytest.raises(UsageError, match="for these weights is not known"):
         predict_pictures(cct_2_3x2(), [picture])
     weights.reset_classifier(4)
     weights.pretrained_cfg["interpolation"] = "bicubic"

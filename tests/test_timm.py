@@ -72,6 +72,11 @@ def test_what_timm_has_saved_itself(tmp_path) -> None:
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(model(x), again(x))
+    said = model(x)
+    model.to(memory_format=torch.contiguous_format)  # as safetensors wants it
+    timm.models.save_for_hf(model, tmp_path / "both", safe_serialization="both")
+    again = timm.create_model(f"local-dir:{tmp_path / 'both'}", pretrained=True).eval()
+    torch.testing.assert_close(again(x), said)
 
 
 def test_a_name_that_was_taken_is_not_taken_over_in_silence() -> None:

@@ -23,14 +23,7 @@ def _grid(args: argparse.Namespace) -> int:
     from .grid import run_grid, told
 
     experiment = read_experiment(args.file, _overrides(args))
-    result = run_grid(
-        experiment,
-        output=args.output,
-        cores=args.cores,
-        workers=args.workers,
-        retry=args.retry,
-        quiet=args.quiet,
-    )
+    result = run_grid(experiment, **_how(args))
     if args.json:
         print(json.dumps({"rows": result.rows, "means": result.means}, indent=2))
     else:
@@ -43,14 +36,7 @@ def _search(args: argparse.Namespace) -> int:
     from .search import BEST, SEARCH_PICTURE, run_search, told
 
     experiment = read_experiment(args.file, _overrides(args))
-    result = run_search(
-        experiment,
-        output=args.output,
-        cores=args.cores,
-        workers=args.workers,
-        retry=args.retry,
-        quiet=args.quiet,
-    )
+    result = run_search(experiment, **_how(args))
     if args.json:
         print(json.dumps({"rows": result.rows, "best": result.best}, indent=2))
     else:
@@ -60,6 +46,11 @@ def _search(args: argparse.Namespace) -> int:
         names = (BEST, PAGE, SEARCH_PICTURE)
         print(_whereabouts(result.output, names, "a folder a trial"))
     return _status(result.failed, f"{len(result.rows)} trials")
+
+
+def _how(args: argparse.Namespace) -> dict[str, Any]:
+    """What both kinds of experiment are asked alike."""
+    return {k: getattr(args, k) for k in ("output", "cores", "workers", "retry", "quiet")}
 
 
 def _whereabouts(output: Path, names: Sequence[str], folders: str) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..tables import duration
+from ..tables import duration, in_a_cell
 from .config import ModelConfig, config_from_name, name_of
 
 #: What has a row of its own, and what matters in training alone.
@@ -33,7 +33,7 @@ def model_card(card: Mapping[str, Any], name: str) -> str:
         ("SHA-256 of the tensors", f"`{card['sha256']}`"),
         ("licence of the weights", known.get("license", "").upper()),
     ]
-    table = [f"| {title} | {_cell(value)} |" for title, value in rows if value]
+    table = [f"| {title} | {in_a_cell(value)} |" for title, value in rows if value]
     header = yaml.safe_dump(_header(card, name), sort_keys=False, allow_unicode=True)
     source = "CCT2 of compact_vit" if config.family == "cct2" else "arXiv 2104.05704"
     about = known.get("description") or f"A compact vision transformer ({source})."
@@ -160,7 +160,3 @@ def _input(known: Mapping[str, Any]) -> str:
         f"{told}; {known['interpolation']} to cover, {known['crop_mode']} crop "
         f"({known['crop_pct']:g}); mean {mean}, std {std}"
     )
-
-
-def _cell(text: str) -> str:
-    return text.replace("\n", " ").replace("|", "\\|")

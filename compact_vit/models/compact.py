@@ -103,12 +103,16 @@ class CompactTransformer(nn.Module):
         """The encoder's normalised tokens: ``[B, C, H, W] -> [B, N, D]``."""
         grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
         x = self.embed(x)
+        return self.norm(self.encode(x, grid))
+
+    def encode(self, x: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """All layers over tokens: ``[B, N, D] -> [B, N, D]``; ``grid`` if they fill one."""
         for block in self.blocks:
             if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]
                 x = checkpoint(block, x, grid, use_reentrant=False)
             else:
                 x = block(x, grid)
-        return self.norm(x)
+        return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens ``[B, N, D]`` to logits ``[B, K]``, or to the pooled ``[B, D]`` before them."""

@@ -167,9 +167,7 @@ class MaskedAutoencoder(nn.Module):
         blocks = _blocks(tokens[:, prefix:], rows, columns, self.block_tokens)  # [B, G, s*s*D]
         seen = _take(blocks, visible).unflatten(2, (-1, encoder.embed_dim))  # [B, V, s*s, D]
         tokens = torch.cat((tokens[:, :prefix], seen.flatten(1, 2)), dim=1)  # [B, P + V*s*s, D]
-        for block in encoder.blocks:
-            tokens = block(tokens)
-        tokens = encoder.norm(tokens)[:, prefix:]
+        tokens = encoder.norm(encoder.encode(tokens))[:, prefix:]
         return tokens.unflatten(1, (-1, self.block_tokens**2)).flatten(2)
 
     def _check_shapes(self, x: Tensor, hidden: Tensor) -> None:

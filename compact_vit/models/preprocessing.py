@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UsageError, is_real, unknown
 from ..photographs import drafted, fitted
-from ..resampling import covered
+from ..resampling import covered, gray
 from .config import ModelConfig
 
 #: What a ``pretrained_cfg`` says of the classes, which a new classifier does not have.
@@ -103,8 +103,9 @@ class Preprocess:
         """That of a ``pretrained_cfg``, for a model of ``in_chans`` channels and of ``size``."""
         if "mean" not in card or "std" not in card:
             raise UsageError(
-                "how pictures are prepared for new weights is not known: take pretrained=True, "
-                "from_pretrained or load_model, or set mean and std in the model's pretrained_cfg"
+                "how pictures are prepared for these weights is not known: set mean and std in the "
+                "model's pretrained_cfg (of a folder of weights in its config.json), or take "
+                "weights that say it, by pretrained=True, from_pretrained or load_model"
             )
         return cls(
             size,
@@ -152,8 +153,6 @@ class Preprocess:
 
     def _coloured(self, x: Tensor) -> Tensor:
         """The tensor in the model's channels: ``[..., c, H, W] -> [..., C, H, W]``."""
-        from torchvision.transforms.v2 import functional as F
-
         wanted = len(self.mean)
         plain = x.dtype == torch.uint8 or x.is_floating_point()
         if x.dim() >= 3 and plain and min(x.shape[-2:]) > 0:
@@ -167,7 +166,7 @@ class Preprocess:
             if x.shape[-3] == 1:
                 return x.expand(*x.shape[:-3], wanted, *x.shape[-2:])
             if x.shape[-3] == 3 and wanted == 1:
-                return F.rgb_to_grayscale(x, num_output_channels=1)
+                return gray(x)
         got = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
         raise UsageError(f"wanted uint8 or floats [..., {wanted}, H, W], got {got}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import re
@@ -68,9 +69,7 @@ def load_reference_state_dict(
     averaged weights beside the others (``state_dict_ema``, ``model_ema``) those are taken, as timm
     does. What a run wrote is refused: ``compact_vit.train.load_model`` reads it, and its checksum.
     """
-    if not isinstance(state, Mapping):
-        state = read_state_dict(state)
-    unwrapped = _unwrapped(state)
+    unwrapped = _unwrapped(state if isinstance(state, Mapping) else read_state_dict(state))
     renamed = {_rename(model, key): value for key, value in unwrapped.items()}
     own = model.state_dict()
     resized = fit_positions(model, renamed, grid_size, square=_PUBLISHED_POSITIONS in unwrapped)
@@ -87,22 +86,26 @@ def load_reference_state_dict(
     return LoadReport(positions_resized=resized, head_changed=changed)
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file, read with ``weights_only``: no code in it is run."""
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a checkpoint file holds, read with ``weights_only``: no code in it is run.
+
+    Beside tensors and numbers it may have the arguments of the script that wrote it, as timm's
+    and the published one leave them (an ``argparse.Namespace``).
+    """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {os.fspath(path)!r}: give the path of a file") from None
     except OSError:
         raise
     except Exception as error:  # reading damaged bytes as a pickle may fail in any way
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        if foreign := re.search(r"GLOBAL (\S+) was not an allowed", str(error)):
+            reason = f"it holds a {foreign[1]}: save the model's state_dict() alone"
         raise UsageError(
             f"{os.fspath(path)!r} is not a checkpoint of plain tensors ({reason})"
         ) from None
-    for key in _WRAPPED:
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
-            checkpoint = checkpoint[key]
     if not isinstance(checkpoint, dict):
         got = type(checkpoint).__name__
         raise UsageError(f"{os.fspath(path)!r} must hold a dict of tensors, got a {got}")
@@ -110,7 +113,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state without the prefixes that DataParallel and torch.compile put before each key."""
+    """The weights of a checkpoint, without the prefixes that DataParallel and torch.compile add."""
+    for key in _WRAPPED:
+        if isinstance(state.get(key), Mapping):
+            state = state[key]
     if state.keys() >= _OF_RUN:
         raise UsageError(
             "the checkpoint is of a run: give load_model(RUN).model.state_dict(), of "
@@ -120,7 +126,8 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
     for key, value in clean.items():
         if not isinstance(value, Tensor):
             raise UsageError(
-                f"checkpoint entry {key!r} must be a tensor, got {type(value).__name__}"
+                f"checkpoint entry {key!r} must be a tensor, got {type(value).__name__}: "
+                "give the dict of the model's tensors"
             )
     return clean
 

@@ -43,14 +43,7 @@ def _curves(args: argparse.Namespace) -> tuple[Figure, Path]:
 def _confusion(args: argparse.Namespace) -> tuple[Figure, Path]:
     from . import figures
 
-    figure = figures.confusion(
-        args.run,
-        checkpoint=args.checkpoint,
-        split=args.split,
-        data_dir=args.data_dir,
-        device=args.device,
-    )
-    return figure, Path(args.run) / f"confusion-{args.split}.png"
+    return figures.confusion(**vars(args)), Path(args.run) / f"confusion-{args.split}.png"
 
 
 def _errors_flags(parser: Parser) -> None:
@@ -63,15 +56,7 @@ def _errors_flags(parser: Parser) -> None:
 def _errors(args: argparse.Namespace) -> tuple[Figure, Path]:
     from . import figures
 
-    figure = figures.errors(
-        args.run,
-        count=args.count,
-        checkpoint=args.checkpoint,
-        split=args.split,
-        data_dir=args.data_dir,
-        device=args.device,
-    )
-    return figure, Path(args.run) / f"errors-{args.split}.png"
+    return figures.errors(**vars(args)), Path(args.run) / f"errors-{args.split}.png"
 
 
 def _attention_flags(parser: Parser) -> None:
@@ -84,10 +69,7 @@ def _attention_flags(parser: Parser) -> None:
 def _attention(args: argparse.Namespace) -> tuple[Figure, Path]:
     from . import figures
 
-    figure = figures.attention(
-        args.run, args.pictures, checkpoint=args.checkpoint, device=args.device
-    )
-    return figure, Path(args.run) / "attention.png"
+    return figures.attention(**vars(args)), Path(args.run) / "attention.png"
 
 
 def _training_flags(parser: Parser) -> None:
@@ -176,8 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words[1:])
     from ..plots import check_picture, save_figure
 
-    if args.output is not None:
-        check_picture(Path(args.output))
+    output = vars(args).pop("output")
+    if output is not None:
+        check_picture(Path(output))
     figure, default = draw(args)
-    print(f"{name}: {save_figure(figure, args.output or default)}")
+    print(f"{name}: {save_figure(figure, output or default)}")
     return 0

@@ -105,8 +105,7 @@ def errors(
 ) -> Figure:
     """The ``count`` mistakes that a finished run is surest of; the rest is ``evaluate_run``'s."""
     trained, pictures = open_split(run, checkpoint=checkpoint, split=split, data_dir=data_dir)
-    precision = own_precision(run, trained, device)
-    evaluation = evaluate_pictures(trained, pictures, device, precision)
+    evaluation = evaluate_pictures(trained, pictures, device, own_precision(run, trained, device))
     return plot_errors(
         pictures.at(slice(None)),
         evaluation.labels,

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..models.arithmetic import KINDS, Part, activations, macs, parameters, parts
 from ..models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from .measure import ModuleCost
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def summary_of(config: ModelConfig) -> ModelSummary:
 def costs_by_kind(config: ModelConfig) -> dict[str, Cost]:
     """Every one of ``KINDS`` and what the parts of that kind cost; the sums are the whole."""
     found = parts(config)
-    return {kind: _sum(part for part in found if part.kind == kind) for kind in KINDS}
+    return {kind: cost_of(part for part in found if part.kind == kind) for kind in KINDS}
 
 
 def costs_by_module(config: ModelConfig) -> dict[str, Cost]:
@@ -63,10 +67,11 @@ def costs_by_module(config: ModelConfig) -> dict[str, Cost]:
     for part in parts(config):
         words = part.module.split(".")
         groups.setdefault(".".join(words[:2]), []).append(part)
-    return {module: _sum(members) for module, members in groups.items()}
+    return {module: cost_of(members) for module, members in groups.items()}
 
 
-def _sum(members: Iterable[Part]) -> Cost:
+def cost_of(members: Iterable[Part | ModuleCost]) -> Cost:
+    """What parts, or modules by themselves, cost together."""
     found = list(members)
     return Cost(
         parameters=sum(part.parameters for part in found),

@@ -11,8 +11,8 @@ one sum, costs are those of one picture in float32.
 - Activations are the bytes that autograd keeps of one picture from a forward pass in training
   until its backward pass, all parameters being trained: each storage once, parameters not.
   Attention is taken to be written out, N x N weights and all, as it runs where no fused kernel
-  does (on CPUs with attention dropout); a fused kernel keeps little of it. Stochastic depth is
-  taken to drop nothing.
+  does (on CPUs with attention dropout, or in bf16); a fused kernel keeps little of it. Stochastic
+  depth is taken to drop nothing.
 - Weights are all parameters in float32.
 """
 
@@ -33,7 +33,7 @@ from torch.utils.module_tracker import ModuleTracker
 from ..errors import UsageError
 from ..models.compact import CompactTransformer
 from .copies import on_a_copy
-from .costs import Cost, ModelSummary
+from .costs import Cost, ModelSummary, cost_of
 
 #: A parameter is a position table if a part of its dotted name is one of these.
 POSITION_NAMES = (
@@ -123,16 +123,10 @@ def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict
     of the tokens. An activation belongs to the module that first keeps it for its backward pass.
     """
     costs = costs_of(model, input_size)
-
-    def of(modules: str) -> Cost:
-        found = [cost for name, cost in costs.items() if re.fullmatch(modules, name)]
-        return Cost(
-            parameters=sum(cost.parameters for cost in found),
-            macs=sum(cost.macs for cost in found),
-            activation_megabytes=sum(cost.activation_bytes for cost in found) / 1e6,
-        )
-
-    return {kind: of(modules) for kind, modules in _KINDS.items()}
+    return {
+        kind: cost_of(cost for name, cost in costs.items() if re.fullmatch(modules, name))
+        for kind, modules in _KINDS.items()
+    }
 
 
 def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:

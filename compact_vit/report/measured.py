@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 
@@ -11,8 +10,8 @@ from torch import nn
 
 from ..baselines.config import BaselineConfig
 from ..models.zoo import model_of
-from .costs import Cost, ModelSummary
-from .measure import costs_of, summarize
+from .costs import Cost, ModelSummary, cost_of
+from .measure import ModuleCost, costs_of, summarize
 
 _KINDS: tuple[tuple[str, tuple[type[nn.Module], ...]], ...] = (
     ("convolutions", (nn.Conv2d,)),
@@ -48,11 +47,7 @@ class Measured:
         return self._grouped(lambda name: ".".join(name.split(".")[:2]) or "(model)")
 
     def _grouped(self, group: Callable[[str], str]) -> dict[str, Cost]:
-        parameters: Counter[str] = Counter()
-        macs: Counter[str] = Counter()
-        kept: Counter[str] = Counter()
+        groups: dict[str, list[ModuleCost]] = {}
         for name, cost in costs_of(self.model, self.input_size).items():
-            parameters[group(name)] += cost.parameters
-            macs[group(name)] += cost.macs
-            kept[group(name)] += cost.activation_bytes
-        return {g: Cost(parameters[g], macs[g], kept[g] / 1e6) for g in parameters}
+            groups.setdefault(group(name), []).append(cost)
+        return {name: cost_of(members) for name, members in groups.items()}

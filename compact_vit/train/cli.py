@@ -42,6 +42,7 @@ _DEFAULTS = {
     "img_size": "by data set; of a folder the model's own",
     "model_options": "none",
     "positional_embedding": "as the model's name says, else learnable",
+    "residual": "published",
     "cpu_attention_dropout": "if --attention-dropout is given",
     "init_from": "new weights",
     "teacher": "none",

@@ -42,7 +42,7 @@ class TrainConfig:
 
     dataset: str = _field("data", "named data set, or 'folder' for --data-dir", "digits")
     data_dir: str | None = _field(
-        "data", "where the archives are, or go; for 'folder': holds train/ and test/ or val/", None
+        "data", "where the archives are, or go; for 'folder': with train/ or class folders", None
     )
     download: bool = _field("data", "fetch a missing archive", True)
     on_bad_picture: str = _field(

@@ -291,10 +291,10 @@ class _Run:
         summary = summarize_run(self.config, state, splits, history, last, best)
         if self.together.first:
             write_curves(folder.path / "curves.png", history, self.config)
-            if isinstance(last, Rebuilt):
-                write_rebuilt(folder.path / "rebuilt.png", splits, pictures, last)
+            if isinstance(shown := best or last, Rebuilt):
+                write_rebuilt(folder.path / "rebuilt.png", splits, pictures, shown)
             else:
-                write_page(folder, self.config, state, splits, pictures, history, last, summary)
+                write_page(folder, self.config, state, splits, pictures, history, shown, summary)
             tracking.end(summary)
             folder.write_json("summary.json", summary)  # which says that all is there
         return TrainResult(state.result.eval(), folder.path, self.config, history, summary)

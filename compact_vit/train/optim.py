@@ -81,12 +81,14 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """``config.optimizer`` over the model's parameter groups, by timm's factory.
 
     AdamW is torch's own (Loshchilov and Hutter, arXiv 1711.05101). There and in ``muon`` weight
-    decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves matrices
-    and convolutions by an orthogonalised step, computed in bf16, or in float32 on a CPU that has no
-    bf16; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is installed has
-    no such optimiser. With ``layer_decay`` the groups are ``layer_groups``, each at its own share
-    of the learning rate; at 0 all but the head is frozen, which then neither decays nor takes a
-    gradient, while batch norms go on to follow the pictures in their running statistics.
+    decay is apart from the gradient; in all others it is L2, added to it. ``muon`` moves the
+    matrices and convolutions that timm finds suitable (the classifier's too, depthwise convolutions
+    not) by an orthogonalised step, without Nesterov's momentum, computed in bf16, or in float32 on
+    a CPU that has no bf16; the rest moves by AdamW's. Raises ``UsageError`` where the timm that is
+    installed has no such optimiser. With ``layer_decay`` the groups are ``layer_groups``, each at
+    its own share of the learning rate; at 0 all but the head is frozen, which then neither decays
+    nor takes a gradient, while batch norms go on to follow the pictures in their running
+    statistics.
     """
     if config.layer_decay == 0:
         model.requires_grad_(False)

@@ -24,7 +24,7 @@ from ..report.costs import costs_by_kind
 from ..tables import write_text
 from .calibration import calibrate
 from .config import TrainConfig
-from .metrics import Evaluating, Evaluation, evaluate_model
+from .metrics import Evaluation
 from .run import RunFolder
 from .state import TrainState
 from .summary import run_title
@@ -42,13 +42,14 @@ def write_page(
     splits: DataSplits,
     pictures: Pictures,
     history: Sequence[dict[str, Any]],
-    last: Evaluation,
+    evaluation: Evaluation,
     summary: dict[str, Any],
 ) -> None:
-    """Write the page of a run that has just finished, ``last`` its evaluation on ``pictures``.
+    """Write the page of a run that has just finished.
 
-    If the run picked an epoch it is drawn from that one's weights, as who evaluates it takes them.
-    The run is finished without it: what goes wrong is said, not raised.
+    If the run picked an epoch it is drawn from that one's weights, as who evaluates it takes them,
+    and ``evaluation``, on ``pictures``, is theirs. The run is finished without it: what goes wrong
+    is said, not raised.
     """
     trained = TrainedModel(
         state.result, config, splits.classes, splits.mean, splits.std, state.epoch
@@ -56,10 +57,7 @@ def write_page(
     try:
         if state.best is not None:
             trained = load_model(folder.path, "best")
-            normalize = Normalize(trained.mean, trained.std)
-            how = Evaluating(normalize, state.device, state.choices.precision)
-            last = evaluate_model(trained.model.to(state.device), pictures, how)
-        page = page_of(trained, pictures, last, summary, history)
+        page = page_of(trained, pictures, evaluation, summary, history)
         write_text(folder.path / NAME, page)
     except Exception as error:
         print(f"{NAME} is missing: {type(error).__name__}: {error}", file=sys.stderr)
@@ -77,6 +75,8 @@ def page_of(
 
     ``published`` says whose published results it is set among; by default its own data set's.
     """
+    from sklearn.metrics import confusion_matrix
+
     config, classes = trained.config, trained.classes
     surest, said = evaluation.probabilities.max(dim=1)  # [N]
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
@@ -107,7 +107,7 @@ def page_of(
         history=named(history, config.overfit),
         classes=classes,
         epoch=trained.epoch,
-        confusion=_confusion(evaluation.labels, said, len(classes)),
+        confusion=confusion_matrix(evaluation.labels, said, labels=range(len(classes))).tolist(),
         reliability=(calibration.counts, calibration.confidences, calibration.accuracies),
         calibration_error=calibration.error,
         ranking=_ranking(summary, published or own),
@@ -123,12 +123,6 @@ def page_of(
         if isinstance(model, CompactTransformer)
         else [],
     )
-
-
-def _confusion(truth: Tensor, said: Tensor, classes: int) -> list[list[int]]:
-    """How often each true class ``[N]`` (rows) is taken for each class: ``[K][K]``."""
-    pairs = torch.bincount(truth * classes + said, minlength=classes * classes)
-    return pairs.view(classes, classes).tolist()
 
 
 def _ranking(summary: dict[str, Any], published: str | None) -> list[Row]:

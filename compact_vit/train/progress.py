@@ -14,6 +14,16 @@ def _figures(loss: float, accuracy: float | None) -> str:
     return f"loss {loss:.3f}" + ("" if accuracy is None else f" accuracy {accuracy:.2f}%")
 
 
+def _print(text: str) -> None:
+    """A line on standard error; where a full disk does not take it, the run goes on without."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:  # the reader (head, less) went away
+        raise
+    except OSError:
+        pass
+
+
 class Progress:
     """Epoch and step bars on standard error if it is a terminal; else one line an epoch.
 
@@ -37,14 +47,14 @@ class Progress:
         if self.bars:
             self._epoch_bar.write(text, file=sys.stderr)
         elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def warn(self, text: str) -> None:
         """A line that is said even where nothing is shown."""
         if self.bars:
             self.say(text)
         else:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def start_epoch(self, epoch: int) -> None:
         if self.bars:

@@ -113,13 +113,10 @@ class Tracking:
         for name, tracker in list(self._trackers.items()):
             with self._guarded(name):
                 tracker.end(summary)
-        self._close(finished=True)
+        self.close(finished=True)
 
-    def close(self) -> None:
+    def close(self, finished: bool = False) -> None:
         """Leave a run that stops before its end; after ``end`` there is nothing left to do."""
-        self._close(finished=False)
-
-    def _close(self, finished: bool) -> None:
         for name, tracker in list(self._trackers.items()):
             with self._guarded(name):
                 tracker.close(finished)

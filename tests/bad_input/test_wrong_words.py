@@ -141,7 +141,10 @@ TABLE = [
     ("evaluate cct_2_3x3", "is weights and not a run: it can be given to predict --pretrained"),
     ("evaluate cct_2_3x3 --dataset folder", "data_dir must be the path of a folder"),
     ("evaluate cct_2_3x3 --dataset digit", "unknown data set 'digit': did you mean 'digits'?"),
-    ("evaluate cct_2_3x3 --dataset digits", "classes are not the model's: it was trained on 10"),
+    (
+        "evaluate cct_2_3x3 --dataset digits",
+        "classes are not the model's: of the model's 10 it lacks",
+    ),
     ("evaluate cct_2_3x3 --dataset digits --checkpoint best", "checkpoint is of a run: leave it"),
     ("train --resume cct_2_3x3", "'cct_2_3x3' is weights and not a run"),
     ("predict empty a.png", "'empty' is not the folder of a run"),

@@ -143,6 +143,33 @@ def test_where_nothing_can_be_printed(target) -> None:
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("target", ["&-", "/dev/full"])
+def test_where_no_error_can_be_printed(place, target, tmp_path) -> None:
+    """Closed, as services start programs, or full: the status is right and the run is made."""
+    if target != "&-" and not Path(target).exists():
+        pytest.skip(f"no {target} here")
+
+    def status(words: str) -> int:
+        command = f"{sys.executable} -m compact_vit {words} --device cpu 2>{target}"
+        return subprocess.run(["sh", "-c", command], stdout=subprocess.DEVNULL).returncode
+
+    assert status("predict nowhere a.png") == 2
+    assert status("predict run a.png") == 0
+    run = tmp_path / "silent"
+    assert status(f"train --epochs 1 --train-pictures 100 --output {run}") == 0
+    assert (run / "summary.json").exists()
+
+
+def test_a_current_folder_that_was_removed(tmp_path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = (
+        f"cd {tmp_path}/gone && rmdir ../gone && {sys.executable} -m compact_vit.report cvt_2_4"
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the current folder is no longer there: change to one that is\n"
+
+
 def test_names_that_are_no_text(place, tmp_path) -> None:
     """A file name of any bytes is told, also to a terminal that shows text only."""
     name = os.fsdecode(b"\xff\xfe.png")

@@ -145,6 +145,17 @@ def test_the_encoder_is_given_the_visible_tokens_alone() -> None:
     assert shapes == [(3, 1 + 6 * 4, 128)]
 
 
+def test_layers_are_recomputed_where_the_encoder_is_asked_to() -> None:
+    model, x, hidden = built("vit_lite_2_4", 8)
+    calls: list[int] = []
+    model.encoder.blocks[0].attn.register_forward_hook(lambda *args: calls.append(1))
+    for enable, expected in ((False, 1), (True, 2)):
+        model.encoder.set_grad_checkpointing(enable)
+        calls.clear()
+        model.loss(model(x, hidden), x, hidden).sum().backward()
+        assert len(calls) == expected
+
+
 @pytest.mark.parametrize("ratio", [0.01, 0.5, 0.7, 0.75, 0.9, 0.99])
 @pytest.mark.parametrize(("size", "blocks"), [((32, 32), 16), ((8, 24), 3), ((8, 16), 2)])
 def test_draws_hide_as_many_as_asked(ratio, size, blocks) -> None:

@@ -199,6 +199,10 @@ def test_gray() -> None:
     torch.testing.assert_close(gray(image), expected)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     torch.testing.assert_close(gray(pixels), expected, atol=1.01 / 255 / 0.2, rtol=0)
+    assert ((gray(pixels) - expected).abs() > 1e-3).float().mean() < 0.01  # PIL's weights, rounded
+    white = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    for same in (white, white / 255):
+        torch.testing.assert_close(gray(same), torch.full((1, 32, 32), 0.6 / 0.2))
     colour = Preprocess((32, 32), MEAN, STD)
     for same in (image.convert("L"), F.pil_to_tensor(image.convert("L"))):
         levels = F.to_tensor(image.convert("L")).expand(3, 32, 32)

@@ -469,7 +469,7 @@ def test_new_weights(package, nothing) -> None:
     known = create_model("cct_2_3x2", pretrained=True).pretrained_cfg
     assert known.keys() - model.pretrained_cfg.keys() == {"mean", "std", "label_names"}
     assert model.pretrained_cfg == {key: known[key] for key in model.pretrained_cfg}
-    with pytest.raises(UsageError, match="for new weights is not known: take pretrained=True"):
+    with pytest.raises(UsageError, match="for these weights is not known: set mean and std"):
         model.transforms()
     assert create_model("mlp_naive", pretrained=nothing)
 

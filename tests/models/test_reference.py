@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Callable
@@ -243,6 +244,40 @@ def test_averaged_weights_are_taken_where_there_are_both(tmp_path, plain, averag
     torch.save({plain: published(source), averaged: None}, path)  # where nothing was averaged
     load_reference_state_dict(model, path)
     assert torch.equal(model.head.weight, source.head.weight)
+
+
+def test_a_checkpoint_of_a_training_script(tmp_path: Path) -> None:
+    """timm's saver, which the published ``train.py`` uses, keeps its arguments in the file."""
+    source, model, x = random_model(), random_model(), torch.randn(2, 3, 32, 32)
+    timm.utils.CheckpointSaver(
+        torch.nn.ModuleDict({"tokenizer": source.tokenizer}),
+        torch.optim.SGD(source.parameters(), lr=0.1),
+        args=argparse.Namespace(model="cct_2_3x2_32", lr=5e-4),
+        checkpoint_dir=tmp_path,
+        recovery_dir=tmp_path,
+    ).save_checkpoint(0, metric=1.0)
+    written = torch.load(tmp_path / "last.pth.tar", weights_only=False)
+    assert isinstance(written["args"], argparse.Namespace)
+    torch.save(written | {"state_dict": published(source)}, tmp_path / "script.pth.tar")
+    load_reference_state_dict(model, tmp_path / "script.pth.tar")
+    assert torch.equal(model(x), source(x))
+
+
+@pytest.mark.parametrize("wrapped", ["model", "state_dict", "state_dict_ema"])
+def test_a_checkpoint_that_was_read_already(wrapped) -> None:
+    source, model, x = random_model(), random_model(), torch.randn(2, 3, 32, 32)
+    load_reference_state_dict(model, {wrapped: published(source), "epoch": 3})
+    assert torch.equal(model(x), source(x))
+    wanted = "entry 'net' must be a tensor, got dict: give the dict of the model's tensors"
+    refuse(model, {"net": published(source)}, wanted)
+
+
+def test_a_whole_model_in_a_file(tmp_path: Path) -> None:
+    torch.save(random_model(), tmp_path / "model.pth")
+    wanted = (
+        r"it holds a compact_vit\.models\.compact\.CompactTransformer: save the model's state_d"
+    )
+    refuse(random_model(), tmp_path / "model.pth", wanted)
 
 
 def test_a_run_is_read_otherwise(tmp_path: Path) -> None:
