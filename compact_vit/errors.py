@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
@@ -24,6 +25,16 @@ class Stopped(Exception):  # noqa: N818  # it is no error
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def tell(text: str) -> None:
+    """A line on standard error; where a full disk does not take it, the work goes on without."""
+    try:
+        print(text, file=sys.stderr or io.StringIO(), flush=True)
+    except BrokenPipeError:  # the reader (head, less) went away
+        raise
+    except OSError:
+        pass
 
 
 def is_whole(value: object, least: int) -> TypeGuard[int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cli import Chooser, Parser, program
-from ..errors import UsageError
+from ..errors import UsageError, tell
 from ..strict_yaml import assignment
 from .fields import check_field
 from .plan import PAGE, PICTURE, read_experiment
@@ -64,7 +64,7 @@ def _status(failed: int, of: str) -> int:
     """What the command leaves with; says what to do if there are any that ``failed``."""
     if failed:
         again = "the same command goes on with what was stopped, and --retry with the rest"
-        print(f"{failed} of {of} failed: {again}", file=sys.stderr)
+        tell(f"{failed} of {of} failed: {again}")
     return 1 if failed else 0
 
 

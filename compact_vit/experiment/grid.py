@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Stopped, UsageError
+from ..errors import Stopped, UsageError, tell
 from ..files import read_json, write_json
 from ..tables import comma_separated, duration, render, write_text
 from .child import REFUSED
@@ -253,7 +252,7 @@ class _Progress:
 
     def __init__(self, grid: _Grid, quiet: bool) -> None:
         self.grid, self.quiet = grid, quiet
-        self.started, self.ended = time.perf_counter(), 0
+        self.started, self.ended, self.stopped = time.perf_counter(), 0, False
         self.to_do = sum(state in _TO_DO for state in grid.states.values())
 
     def begin(self, workers: int, threads: int) -> None:
@@ -276,11 +275,12 @@ class _Progress:
         else:
             text = f"{row['state']}: {row['error']}"
         line, left = f"[{self.ended}/{self.to_do}] {ended.name}: {text}", self.to_do - self.ended
-        if left:
+        self.stopped |= row["state"] == "unfinished"
+        if left and not self.stopped:
             spent = time.perf_counter() - self.started
             line += f"; about {duration(spent / self.ended * left)} left"
         self._say(line)
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)

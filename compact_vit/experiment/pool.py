@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..data.decoding import usable_cores
-from ..errors import Stopped, UsageError
+from ..errors import Stopped, UsageError, tell
 from ..files import check_is_folder, lock
 from ..train.interrupt import Stopper
 
@@ -198,7 +198,7 @@ def alone_in(folder: Path) -> Iterator[int | None]:
                     "or choose another --output"
                 )
             if not told:
-                print(f"waiting for the runs at work in '{folder}' to leave", file=sys.stderr)
+                tell(f"waiting for the runs at work in '{folder}' to leave")
             told = True
             time.sleep(_LOOK)
         yield file.fileno() if os.name == "posix" else None

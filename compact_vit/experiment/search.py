@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Stopped, UsageError
+from ..errors import Stopped, UsageError, tell
 from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
@@ -82,12 +81,12 @@ def run_search(
         def heard(number: int, row: Mapping[str, Any]) -> None:
             _write(folder, trials.rows(), search, None)
             if not quiet:
-                print(_line(number, row, search), file=sys.stderr, flush=True)
+                tell(_line(number, row, search))
 
         trials = Trials(search, shared, folder, threads, workers, retry, heard)
         if not quiet:
             begun = f"{len(trials.rows())} of {search.trials} trials begun"
-            print(f"{begun}; writing to {folder}", file=sys.stderr, flush=True)
+            tell(f"{begun}; writing to {folder}")
         try:
             run_all(trials.jobs(), workers, threads, trials.heard, lock)
         except Stopped as stop:

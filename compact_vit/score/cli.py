@@ -6,14 +6,13 @@ Nothing here imports torch before the arguments are understood.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..cli import Parser, add_format, one_of, program
 from ..data.catalog import dataset_info
-from ..errors import UsageError
+from ..errors import UsageError, tell
 from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
 from ..tables import FORMATS, render, write_text
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(text)
     if args.format == "csv" and (asked.remarks or left_out):
-        print("\n".join([*asked.remarks, *left_out]), file=sys.stderr)  # a table has no place
+        tell("\n".join([*asked.remarks, *left_out]))  # a table has no place
     return 0
 
 

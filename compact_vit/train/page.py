@@ -5,7 +5,6 @@ Letters: K classes, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ..data.augment import Normalize
 from ..data.pictures import DataSplits, Pictures
+from ..errors import tell
 from ..models.compact import CompactTransformer
 from ..pages import Sample, page_of_run, picture_uri, weights_uri
 from ..plots import attention_maps
@@ -60,7 +60,7 @@ def write_page(
         page = page_of(trained, pictures, evaluation, summary, history)
         write_text(folder.path / NAME, page)
     except Exception as error:
-        print(f"{NAME} is missing: {type(error).__name__}: {error}", file=sys.stderr)
+        tell(f"{NAME} is missing: {type(error).__name__}: {error}")
 
 
 def page_of(

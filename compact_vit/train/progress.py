@@ -6,22 +6,13 @@ import sys
 import time
 from typing import Any
 
+from ..errors import tell
 from ..tables import duration
 
 
 def _figures(loss: float, accuracy: float | None) -> str:
     """Loss and accuracy in percent, if there are answers to be right."""
     return f"loss {loss:.3f}" + ("" if accuracy is None else f" accuracy {accuracy:.2f}%")
-
-
-def _print(text: str) -> None:
-    """A line on standard error; where a full disk does not take it, the run goes on without."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except BrokenPipeError:  # the reader (head, less) went away
-        raise
-    except OSError:
-        pass
 
 
 class Progress:
@@ -34,7 +25,7 @@ class Progress:
         self.epochs, self.pictures, self.quiet = epochs, pictures, quiet
         self.started = self.shown = time.perf_counter()
         self.first = done
-        self.bars = not quiet and sys.stderr.isatty()
+        self.bars = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._epoch_bar: Any = None
         self._step_bar: Any = None
         if self.bars:
@@ -47,14 +38,14 @@ class Progress:
         if self.bars:
             self._epoch_bar.write(text, file=sys.stderr)
         elif not self.quiet:
-            _print(text)
+            tell(text)
 
     def warn(self, text: str) -> None:
         """A line that is said even where nothing is shown."""
         if self.bars:
             self.say(text)
         else:
-            _print(text)
+            tell(text)
 
     def start_epoch(self, epoch: int) -> None:
         if self.bars:

@@ -7,14 +7,13 @@ import datetime
 import json
 import math
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, tell
 from ..files import append_line, check_is_folder, lock, read_json, write_json, write_whole
 from ..models.shipped import weights_at
 from .checkpoint import newest, previous
@@ -135,7 +134,7 @@ class RunFolder:
             return None
         path, content, warning = newest(self.last)
         if warning:
-            print(warning, file=sys.stderr)
+            tell(warning)
         return path, content
 
     def history(self) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ import pytest
 
 from compact_vit.errors import UsageError
 from compact_vit.experiment import pool, read_experiment, run_grid
-from compact_vit.experiment.grid import told
+from compact_vit.experiment.grid import _Grid, _Progress, told
+from compact_vit.experiment.plan import plan_runs
 
 GRID = {"lr": [0.01, 0.02], "seed": [0, 1, 2]}
 NAMES = [f"lr{lr}-seed{seed}" for lr in GRID["lr"] for seed in GRID["seed"]]
@@ -383,6 +384,22 @@ def test_what_a_run_says_last_is_its_reason() -> None:
     assert pool.Ended("a", 2, "out of memory").reason == "out of memory"
     assert pool.Ended("a", 1, "").reason == "left with status 1"
     assert pool.Ended("a", -9, "x").reason.startswith("killed by SIGKILL")
+
+
+def test_time_is_left_only_where_nothing_was_stopped(grid, capsys) -> None:
+    """A run that stopped half-way says nothing of how long one takes."""
+    grid()
+    experiment = read_experiment("exp.yaml")
+    plan = plan_runs(experiment)
+    ended = [pool.Ended(run.name, 0, "") for run in plan]
+    progress = _Progress(_Grid.look(experiment, plan, Path("out"), False), quiet=False)
+    progress.to_do = len(ended)
+    progress.heard(ended[0])
+    assert capsys.readouterr().err.endswith(" left\n")
+    progress.heard(ended[1]._replace(status=143))
+    progress.heard(ended[2])
+    said = capsys.readouterr().err
+    assert (said.count("\n"), " left\n" in said) == (2, False)
 
 
 def test_cores_are_shared() -> None:
