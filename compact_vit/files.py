@@ -13,10 +13,12 @@ from .errors import UsageError
 
 
 def check_is_folder(path: Path) -> None:
-    """``UsageError`` if ``path`` cannot become a folder, as a file is in its way."""
+    """``UsageError`` if ``path`` cannot become a folder, as a file or dead link is in its way."""
     for part in (path, *path.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"output must be a folder, got '{path}': '{part}' is a file")
+        if part.is_dir() or not os.path.lexists(part):
+            continue
+        what = "a file" if part.exists() else "a link to nowhere"
+        raise UsageError(f"output must be a folder, got '{path}': '{part}' is {what}")
 
 
 def write_whole(path: Path, *parts: Any, keep: Path | None = None) -> None:

@@ -53,7 +53,9 @@ def open_study(folder: Path, pruner: str) -> optuna.Study:
             pruner=ways[pruner](),
             load_if_exists=True,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # what Optuna makes of a damaged journal has no end
         raise UsageError(
             f"'{path}' is damaged ({error!s:.60}): put a copy in its place, or choose another "
             "--output"

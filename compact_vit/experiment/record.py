@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, is_real
 from ..files import read_json
 from ..train import history
 from ..train.config import TrainConfig, with_whole_paths
@@ -69,20 +69,25 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"'{run}' is damaged: {AGAIN}") from None
 
 
+def check_figures(figures: Mapping[str, Any]) -> None:
+    """``TypeError`` for what is neither a finite number nor None."""
+    for name, value in figures.items():
+        if value is not None and not is_real(value):
+            raise TypeError(f"{name} is {value!r:.40}")
+
+
 def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
     final, best = summary["final"], summary["best"]
     key = "val" if "val_loss" in rows[0] else "test"
     watched = "train" if final["split"] == "train" else key
-    return {
+    figures = {
         "parameters": summary["parameters"],
         "parameters_without_positions": summary["parameters_without_positions"],
-        "split": final["split"],
         "n": final["n"],
         "epoch": final["epoch"],
         "accuracy": final.get("accuracy"),  # a pretraining has none
         "picked": best.get("accuracy") if best["picked_on"] else None,
         "picked_epoch": best["epoch"] if best["picked_on"] else None,
-        "watched": watched,
         "lowest_loss": min(row[f"{key}_loss"] for row in rows),
         "highest_accuracy": max(
             (row[f"{key}_accuracy"] for row in rows if f"{key}_accuracy" in row),
@@ -91,6 +96,8 @@ def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[
         "score": summary["score"]["value"] if summary["score"] else None,
         "seconds": summary["seconds"],
     }
+    check_figures(figures)
+    return figures | {"split": final["split"], "watched": watched}
 
 
 #: A row of a run that has not finished.

@@ -18,13 +18,14 @@ from .fields import check_folder, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
-from .record import AGAIN
+from .record import AGAIN, check_figures
 from .space import Choice, Search
 from .table import field_columns
 from .trials import Trials, run_name
 from .words import in_words, shown
 
 BEST, SEARCH_PICTURE = "best.json", "search.png"
+_FIGURES = ("trial", "epoch", "val_accuracy", "test_accuracy", "n")  # of best.json
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,10 @@ def _check_same(folder: Path, described: Mapping[str, Any]) -> None:
     if not (folder / JOURNAL).exists():
         return
     path, way_out = folder / EXPERIMENT, "put a copy in its place, or choose another --output"
-    before = read_json(path, way_out)
     try:
-        was = _by_key(before)
+        was = _by_key(read_json(path, way_out))
+    except FileNotFoundError:
+        raise UsageError(f"'{path}' is missing: {way_out}") from None
     except (KeyError, TypeError, AttributeError):  # no objects where there must be some
         raise UsageError(f"'{path}' is damaged: {way_out}") from None
     now = _by_key(described)
@@ -214,9 +216,10 @@ def _best_before(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {"tested": []}
     best = read_json(path, way_out)
-    keys = {"trial", "epoch", "val_accuracy", "test_accuracy", "n", "tested"}
-    if not (keys <= best.keys() and isinstance(best["tested"], list)):
-        raise UsageError(f"'{path}' is damaged: {way_out}")
+    try:
+        check_figures({key: best[key] + 0 for key in _FIGURES} | dict.fromkeys(best["tested"] + []))
+    except (LookupError, TypeError):
+        raise UsageError(f"'{path}' is damaged: {way_out}") from None
     return best
 
 

@@ -13,7 +13,7 @@ from .child import PRUNED, REFUSED
 from .fields import configured
 from .journal import import_optuna, open_study
 from .pool import CHILD, Ended, Job
-from .record import AGAIN, read_history
+from .record import AGAIN, read_history, state_of
 from .space import Choice, Range, Search
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class Trials:
         except UsageError as error:
             self.heard(Ended(name, REFUSED, str(error)))
             return
+        state_of(self.folder / name, config)  # refuses what is not this trial's
         told = {
             "config": config.to_dict(),
             "output": str(self.folder / name),
@@ -128,8 +129,13 @@ class Trials:
         return [self._row(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def _row(self, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
-        history = read_history(self.folder / run_name(trial.number))
         state, error = _state(trial), trial.user_attrs.get("error")
+        try:
+            history = read_history(self.folder / run_name(trial.number))
+        except UsageError:
+            if state == "unfinished":
+                raise
+            history = []  # it is over, and the journal has its figure
         if state == "unfinished":
             error = self.reasons.get(trial.number, "under way")
         values = {
@@ -140,7 +146,7 @@ class Trials:
             "trial": trial.number,
             "state": state,
             **values,
-            "val_accuracy": max((row["val_accuracy"] for row in history), default=None),
+            "val_accuracy": max((row["val_accuracy"] for row in history), default=trial.value),
             "epoch": len(history) or None,
             "seconds": sum(row["seconds"] for row in history) if history else None,
             "error": error,

@@ -24,7 +24,7 @@ from .epoch import train_epoch
 from .estimate import Forecast
 from .inputs import TrainBatch, build_train_batch, load_alike
 from .interrupt import Stopper
-from .machine import exactly, hardware, pick_device
+from .machine import hardware, learning, pick_device
 from .metrics import Evaluating
 from .objective import Evaluated, Rebuilt
 from .page import write_page
@@ -62,7 +62,7 @@ def train(
         raise UsageError(f"config must be a TrainConfig, got {config!r:.60}")
     output = None if output is None else Path(output).expanduser()
     with one_at_a_time(), processes() as together, ExitStack() as held:
-        held.enter_context(exactly(config.deterministic))
+        held.enter_context(learning(config.deterministic))
         if output is not None:
             together.share(lambda: check_output(output))
         run = _Run.build(config, together, quiet, time_limit)
@@ -97,7 +97,7 @@ def resume(
         if moved:
             config = with_whole_paths(dataclasses.replace(config, **moved))
         together.share(lambda: held.enter_context(folder.alone()))
-        with exactly(config.deterministic):
+        with learning(config.deterministic):
             saved = together.share(folder.newest)
             current = _Run.build(config, together, quiet, time_limit, fetch=saved is None)
             state = current.state

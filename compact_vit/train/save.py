@@ -10,7 +10,7 @@ import torch
 
 from ..data.pictures import DataSplits
 from ..errors import UsageError
-from .checkpoint import save_checkpoint, unfit
+from .checkpoint import load_checkpoint, save_checkpoint, unfit
 from .config import TrainConfig, with_whole_paths
 from .run import RunFolder
 from .state import TrainState
@@ -76,7 +76,8 @@ def take_up(
     """Put ``state`` where the checkpoint ``saved`` at ``path`` left off.
 
     If its epoch is the best, a kill may have come before ``best.pt``, which is written again.
-    ``UsageError`` if it is of another configuration or of other labels, or damaged.
+    ``UsageError`` if it is of another configuration or of other labels, or damaged, and where the
+    best epoch's weights are gone.
     """
     _same_config(folder, config, saved.get("config"))
     now = (splits.classes, len(splits.train))
@@ -106,9 +107,28 @@ def take_up(
         )
     notes = saved.get("notes")  # an older checkpoint has none
     state.before = tuple(map(str, notes)) if isinstance(notes, list) else ()
-    best = state.best is not None and state.best["epoch"] == state.epoch
-    if best and state.unfinished is None and folder.summary() is None:
-        save_best(folder, state, splits)
+    if state.best is not None and folder.summary() is None:
+        if state.best["epoch"] == state.epoch and state.unfinished is None:
+            save_best(folder, state, splits)
+        elif state.processes.first:
+            _check_best(folder, state.best["epoch"], state.epoch, splits)
+
+
+def _check_best(folder: RunFolder, best: int, done: int, splits: DataSplits) -> None:
+    """Refuse a ``best.pt`` that is not this run's, before epochs are trained in vain.
+
+    It is of its ``best`` epoch, or of one after the ``done`` ones, which come to the same again.
+    """
+    try:
+        content = load_checkpoint(folder.best)
+    except UsageError:
+        content = {}
+    own = content.get("epoch") == best or content.get("epoch", 0) > done
+    if not (own and content.get("pictures") == len(splits.train) and splits.divided_as(content)):
+        raise UsageError(
+            f"'{folder.best}' must hold the best epoch so far, {best}, of this run: put it back, "
+            "or train again"
+        )
 
 
 def _same_config(folder: RunFolder, config: TrainConfig, saved: Any) -> None:
