@@ -74,6 +74,11 @@ def predict_pictures(
     with torch.inference_mode():
         for places, images in _batches(pictures, model.config, on_bad_picture == "skip"):
             logits = check_finite(model(normalize(images.to(where))).float())
+            if logits.shape[1] != len(classes):
+                raise UsageError(
+                    f"the model must answer with the {len(classes)} classes that are known, got "
+                    f"{logits.shape[1]}: give it another classifier by reset_classifier"
+                )
             ranked = logits.softmax(dim=1).topk(min(top, len(classes)))
             for place, values, indices in zip(
                 places, ranked.values.tolist(), ranked.indices.tolist(), strict=True

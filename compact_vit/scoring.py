@@ -85,7 +85,8 @@ def balanced_accuracy(confusion: Sequence[Sequence[int]]) -> float:
 
     ``confusion`` counts true classes in rows and predicted ones in columns.
     """
-    recalls = [row[i] / sum(row) for i, row in enumerate(confusion) if sum(row)]
+    counts = [[int(n) for n in row] for row in confusion]  # bytes of numpy would add up modulo 256
+    recalls = [row[i] / sum(row) for i, row in enumerate(counts) if sum(row)]
     if not recalls:
         raise UsageError("balanced accuracy needs at least one picture, got none")
     return 100 * statistics.fmean(recalls)
@@ -115,6 +116,7 @@ def mean_and_spread(values: Iterable[float]) -> Spread:
     for number in numbers:
         if not is_real(number):
             raise UsageError(f"mean and spread need finite numbers, got {number!r}")
+    numbers = list(map(float, numbers))
     deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Spread(statistics.fmean(numbers), deviation, len(numbers))
 

@@ -203,6 +203,16 @@ def test_top(digits, top) -> None:
         predict_pictures(digits, ["a.png"], top=top)
 
 
+@pytest.mark.parametrize("answers", [2, 12])
+def test_another_classifier_has_not_the_old_ones_names(colours, tmp_path, answers) -> None:
+    model = load_model(colours).model
+    model.head = torch.nn.Linear(model.embed_dim, answers)
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    said = rf"must answer with the \d+ classes that are known, got {answers}: give it another class"
+    with pytest.raises(UsageError, match=said):
+        predict_pictures(model, [tmp_path / "a.png"], device="cpu")
+
+
 def test_weights_that_answer_no_numbers(colours, tmp_path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")

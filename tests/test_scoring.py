@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
@@ -175,6 +176,11 @@ def test_pareto_front_against_brute_force():
         assert set(front) == unbeaten
         assert len(front) == len(unbeaten)
         assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+
+
+def test_numbers_of_numpy():
+    confusion = np.array([[200, 100], [0, 4]], dtype=np.uint8)
+    assert balanced_accuracy(confusion) == pytest.approx(100 * (200 / 300 + 1) / 2)
 
 
 def test_rank_as_in_sports():

@@ -25,14 +25,27 @@ _CHUNK = 1 << 22
 class Pictures:
     """Pictures ``uint8 [M,C,H,W]``, the ``rows int64 [N]`` that count, their labels ``int64 [N]``.
 
-    Without ``rows`` all count, in their order. The pictures may lie in a file: what is written into
-    them is not written there. One larger than the memory may be read-only, and writing ends the
-    process: copy before.
+    ``UsageError`` for others. Without ``rows`` all count, in their order. The pictures may lie in a
+    file: what is written into them is not written there. One larger than the memory may be
+    read-only, and writing ends the process: copy before.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.images if self.rows is None else self.rows)
+        if len(self.labels) != count:
+            raise UsageError(
+                f"wanted as many labels as pictures, got {count} pictures and "
+                f"{len(self.labels)} labels"
+            )
+        if (self.images.dtype, self.labels.dtype) != (torch.uint8, torch.int64):
+            raise UsageError(
+                "pictures must be uint8 [N,C,H,W] and labels int64 [N], "
+                f"got {self.images.dtype} and {self.labels.dtype}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -83,7 +83,10 @@ def means(rows: Rows, fields: Sequence[str]) -> list[dict[str, Any]]:
 
 
 #: What the means cannot be read without.
-MEAN_NOTES = ["means over seeds; ±: sample standard deviation; missing: runs that did not finish"]
+MEAN_NOTES = [
+    "means over seeds; ±: sample standard deviation; missing, if there are any: runs that did not "
+    "finish"
+]
 
 _AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "seconds")
 

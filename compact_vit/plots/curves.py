@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, unknown
@@ -29,13 +29,10 @@ if TYPE_CHECKING:
 History = Sequence[Mapping[str, Any]]
 
 AXES = ("linear", "log-log")
-#: its key in a line, its axis, and which is the best
-Quantity = tuple[str, str, Callable[[Iterable[float]], float]]
+#: its key in a line, and its axis
+Quantity = tuple[str, str]
 
-_QUANTITIES: tuple[Quantity, ...] = (
-    ("loss", "loss (nats)", min),
-    ("accuracy", "accuracy (%)", max),
-)
+_QUANTITIES: tuple[Quantity, ...] = (("loss", "loss (nats)"), ("accuracy", "accuracy (%)"))
 #: What a run that learns by heart is evaluated on, which its lines call test.
 BY_HEART = "evaluated train"
 _COLOURS = {"train": BLUE, "val": GREEN, "test": ORANGE, BY_HEART: ORANGE}
@@ -56,11 +53,11 @@ def plot_curves(history: History, title: str = "", axes: str = "linear") -> Figu
     held = held_out(history)
     quantities = _quantities([history])
     figure, panels = _panels(quantities, title, axes, 3.0)
-    for panel, (quantity, _, best) in zip(panels, quantities, strict=True):
+    for panel, (quantity, _) in zip(panels, quantities, strict=True):
         for split, colour in _COLOURS.items():
             if f"{split}_{quantity}" in history[0]:
                 _draw(panel, history, f"{split}_{quantity}", color=colour, label=split)
-        marked = _marked(history, held, quantity, best)
+        marked = _marked(history, held, quantity)
         _finish(panel, axes, history[-1]["epoch"], [(marked, _COLOURS[held])])
         panel.legend(frameon=False, fontsize=TICK)
     return figure
@@ -84,7 +81,7 @@ def compare_curves(
     quantities = _quantities(list(histories.values()))
     height = 3.0 + 0.18 * rows + 0.1 * max(0, len(held) - 14)
     figure, panels = _panels(quantities, title, axes, height)
-    for panel, (quantity, label, best) in zip(panels, quantities, strict=True):
+    for panel, (quantity, label) in zip(panels, quantities, strict=True):
         marks = []
         for i, (name, history) in enumerate(histories.items()):
             colour = PALETTE[i % len(PALETTE)]
@@ -92,7 +89,7 @@ def compare_curves(
             key = f"{held[name]}_{quantity}"
             said = f"{name} ({held[name]})" if mixed else name
             _draw(panel, history, key, color=colour, label=said, linestyle=dashes)
-            marks.append((_marked(history, held[name], quantity, best), colour))
+            marks.append((_marked(history, held[name], quantity), colour))
         if not mixed:
             panel.set_ylabel(f"{next(iter(held.values()))} {label}")
         _finish(panel, axes, max(h[-1]["epoch"] for h in histories.values()), marks)
@@ -126,12 +123,15 @@ def named(history: History, overfit: int) -> History:
     ]
 
 
-def _marked(
-    history: History, held: str, quantity: str, best: Callable[[Iterable[float]], float]
-) -> float:
-    """The value that stands for a run: the best on val; else the last, as nobody may pick there."""
-    values = [row[f"{held}_{quantity}"] for row in history]
-    return best(values) if held == "val" else values[-1]
+def _marked(history: History, held: str, quantity: str) -> float:
+    """The value that stands for a run: of the epoch picked on val; else of the last.
+
+    Picked is the first of the highest accuracy, or of the lowest loss where there is none.
+    """
+    row = history[-1]
+    if held == "val":
+        row = max(history, key=lambda row: row.get("val_accuracy", -row["val_loss"]))
+    return row[f"{held}_{quantity}"]
 
 
 def _quantities(histories: Sequence[History]) -> Sequence[Quantity]:
@@ -139,7 +139,7 @@ def _quantities(histories: Sequence[History]) -> Sequence[Quantity]:
     if all("train_accuracy" in history[0] for history in histories):
         return _QUANTITIES
     pretrained = not any("train_accuracy" in history[0] for history in histories)
-    return (("loss", "squared error" if pretrained else "loss", min),)
+    return (("loss", "squared error" if pretrained else "loss"),)
 
 
 def _panels(
@@ -149,7 +149,7 @@ def _panels(
         raise unknown("axes", axes, AXES)
     figure = new_figure(PAGE_WIDTH, height, title)
     panels = list(figure.subplots(1, len(quantities), squeeze=False)[0])
-    for panel, (_, label, _) in zip(panels, quantities, strict=True):
+    for panel, (_, label) in zip(panels, quantities, strict=True):
         label_axes(panel, "epoch", label)
         open_axes(panel)
     return figure, panels

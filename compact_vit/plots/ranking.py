@@ -108,7 +108,8 @@ def _set_limits(axes: Axes, marks: Sequence[Mark]) -> None:
     margin = max(1.25, (high / low) ** 0.12)
     axes.set_xlim(low / margin, high * margin)
     log_ticks(axes.xaxis, low / margin, high * margin)
-    bottom, top = (end(mark.accuracy for mark in marks) for end in (min, max))
+    bottom = min(mark.accuracy - (mark.deviation or 0) for mark in marks)
+    top = max(mark.accuracy + (mark.deviation or 0) for mark in marks)
     room = max(0.5, top - bottom)
     axes.set_ylim(bottom - 0.3 * room, min(101, top + 0.12 * room))
 

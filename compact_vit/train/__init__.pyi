@@ -1,3 +1,4 @@
+from ..errors import Stopped as Stopped
 from .config import TrainConfig as TrainConfig
 from .loop import resume as resume, train as train
 from .result import TrainResult as TrainResult

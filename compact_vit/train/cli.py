@@ -33,6 +33,12 @@ _ELSEWHERE = {
     "--weights": "--init-from",
     "--learning-rate": "--lr",
     "--freeze": "--layer-decay 0",
+    "--activation": "--model-options activation=NAME",
+    "--widths": "--model-options widths=N,N",
+    "--hidden": "--model-options widths=N,N",
+    "--patience": "--early-stopping",
+    "--val-split": "--val-fraction",
+    "--wd": "--weight-decay",
 }
 
 #: What a flag's absence means where neither a recipe nor the field itself says so.
@@ -160,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags = [*given, *["output"] * (output is not None)]
         extra = ", ".join("--" + name.replace("_", "-") for name in flags)
         raise UsageError(
-            f"--resume goes on as the run began: leave out {extra}, or begin another run with "
-            f"--init-from {run}"
+            f"--resume goes on as the run began: leave out {extra}, or begin another run of its "
+            f"data set and model with --init-from {run}"
         )
     config = TrainConfig(**given) if run is None else None
 

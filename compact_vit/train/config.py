@@ -37,7 +37,8 @@ class TrainConfig:
 
     A field that is not given takes the recipe's value, the data set's, or the general one, in this
     order, so that a configuration is always complete: ``TrainConfig(dataset="cifar100").lr`` is
-    5e-4. Raises ``UsageError`` naming the field, what was wanted and what came.
+    5e-4; ``dataclasses.replace`` keeps them all, so give what was given anew to change the recipe.
+    Raises ``UsageError`` naming the field, what was wanted and what came.
     """
 
     dataset: str = _field("data", "named data set, or 'folder' for --data-dir", "digits")

@@ -36,15 +36,17 @@ def pick_device(name: str) -> torch.device:
 def learning(deterministic: bool) -> Iterator[None]:
     """Within: gradients, whatever the caller has switched off, and the same bits if asked for.
 
-    ``UsageError`` where torch would make weights of half precision.
+    The caller's generator of random numbers on the CPU is afterwards as it was. ``UsageError``
+    where torch would make weights of another type than float32.
     """
     dtype = torch.get_default_dtype()
-    if dtype not in (torch.float32, torch.float64):
+    if dtype != torch.float32:
         raise UsageError(
-            f"torch's default dtype must be float32 or float64 to train, got {dtype}: mixed "
-            "precision is --precision"
+            f"torch's default dtype must be float32 to train, got {dtype}: give it back by "
+            "torch.set_default_dtype; mixed precision is --precision"
         )
-    with torch.inference_mode(False), torch.enable_grad(), exactly(deterministic):
+    own_draws = torch.random.fork_rng(devices=[])
+    with torch.inference_mode(False), torch.enable_grad(), own_draws, exactly(deterministic):
         yield
 
 
@@ -77,8 +79,7 @@ def choose_precision(wanted: str, device: torch.device) -> tuple[str, str]:
     if wanted == "auto":
         if device.type == "cuda" and not native:
             return "fp32", "precision fp32: this GPU has no bf16 (--precision fp16 may be faster)"
-        single = torch.get_default_dtype() == torch.float32  # autocast leaves float64 as it is
-        return ("bf16" if native and single else "fp32"), ""
+        return ("bf16" if native else "fp32"), ""
     if wanted == "bf16" and not native and device.type == "cpu":
         return wanted, "precision bf16: this CPU only emulates it, and fp32 would be faster"
     if wanted == "fp16" and device.type == "cpu":

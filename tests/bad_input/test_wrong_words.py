@@ -20,6 +20,7 @@ TABLE = [
     ("train --weights=x", "unknown argument '--weights=x': did you mean '--init-from'?"),
     ("train --learning-rate 1", "unknown argument '--learning-rate': did you mean '--lr'?"),
     ("train --freeze", "unknown argument '--freeze': did you mean '--layer-decay 0'?"),
+    ("train --activation relu", "did you mean '--model-options activation=NAME'?"),
     ("train --layer-decay 0", "layer_decay must be above 0 without init_from, got 0"),
     ("train --workers 2", "unknown argument '--workers': see --help"),
     ("train --layers 2", "unknown argument '--layers': see --help"),

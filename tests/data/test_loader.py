@@ -35,6 +35,19 @@ def flat(batches: list[list[int]]) -> list[int]:
     return [label for batch in batches for label in batch]
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.rand(4, 3, 8, 8), torch.zeros(4).long(), "must be uint8 .* got torch.float32 and"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(4).int(), "int64 .*, got torch.uint8 and t"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(5).long(), "got 4 pictures and 5 labels"),
+    ],
+)
+def test_pictures_that_are_none(images, labels, said):
+    with pytest.raises(UsageError, match=said):
+        Pictures(images, labels)
+
+
 def test_in_order():
     loader = BatchLoader(numbered(7), 3, shuffle=False, generator=None)
     assert len(loader) == 3

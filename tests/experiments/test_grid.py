@@ -290,6 +290,15 @@ def test_a_run_without_its_lines_is_said(grid) -> None:
         grid()
 
 
+@pytest.mark.parametrize("change", [{"parameters": "x"}, {"seconds": float("inf")}])
+def test_a_summary_with_what_are_no_figures_is_said(grid, change) -> None:
+    grid()
+    path = Path("out/lr0.01-seed0/summary.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=r"lr0\.01-seed0' is damaged: delete its folder"):
+        grid()
+
+
 def test_two_experiments_are_not_at_work_in_one_folder(grid, monkeypatch, starts) -> None:
     monkeypatch.setattr(pool, "_PATIENCE", 0.2)
     Path("out").mkdir()

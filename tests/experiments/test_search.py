@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -345,6 +346,34 @@ def test_a_journal_that_is_none_is_refused(search) -> None:
         search(trials=2)
 
 
+@pytest.mark.parametrize("line", ['{"op_code": 99, "worker_id": "x"}', "[" * 100_000])
+def test_a_journal_of_strange_lines_is_refused(search, line) -> None:
+    search(trials=1)
+    with open("out/journal.log", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UsageError, match=r"'out/journal\.log' is damaged"):
+        search(trials=2)
+
+
+def test_trials_of_other_values_are_not_taken_for_new_ones(search, starts) -> None:
+    """The journal is gone, and with it what the folders that are left were drawn for."""
+    search(trials=1)
+    Path("out/journal.log").unlink()
+    with pytest.raises(UsageError, match=r"trial-0000' is a run with .*: delete it, or choose"):
+        search(trials=1, search={**SPACE, "batch_size": [128]})
+    assert len(starts()) == 1
+
+
+def test_a_trial_that_is_over_may_lose_its_folder(search, tested) -> None:
+    rows = search(trials=3).rows
+    worst, best = (choose(rows, key=lambda row: row["val_accuracy"]) for choose in (min, max))
+    shutil.rmtree(Path("out", f"trial-{worst['trial']:04d}"))
+    Path("out", f"trial-{best['trial']:04d}", "metrics.jsonl").write_text("garbage\n")
+    again = search(trials=3)
+    assert again.best["trial"] == best["trial"]
+    assert [row["val_accuracy"] for row in again.rows] == [row["val_accuracy"] for row in rows]
+
+
 def test_a_damaged_description_costs_no_trials(search, starts) -> None:
     """What its message says is true: with a copy the search goes on, in another folder anew."""
     search(trials=1)
@@ -355,6 +384,9 @@ def test_a_damaged_description_costs_no_trials(search, starts) -> None:
         said = r"^'out/experiment\.json' .*: put a copy in its place, or choose another --output$"
         with pytest.raises(UsageError, match=said):
             search(trials=2)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"^'out/experiment\.json' is missing: put a copy in its"):
+        search(trials=2)
     assert len(starts()) == 1
     path.write_bytes(whole)
     assert len(search(trials=2).rows) == 2
@@ -364,7 +396,8 @@ def test_a_damaged_description_costs_no_trials(search, starts) -> None:
 
 def test_a_damaged_best_is_found_again(search, tested) -> None:
     best = search(trials=2).best
-    for content in ("{", '{"trial": 2}'):
+    wrong = json.loads(Path("out/best.json").read_text()) | {"val_accuracy": None}
+    for content in ("{", '{"trial": 2}', json.dumps(wrong)):
         Path("out/best.json").write_text(content)
         with pytest.raises(UsageError, match=r"best\.json' .*: delete it, and the best trial is"):
             search(trials=2)

@@ -71,6 +71,10 @@ def test_a_validation_split() -> None:
     assert list(lines(loss)) == ["train", "val"]
     assert list(marks(loss)) == [lines(loss)["val"].get_color()]
     assert [text.get_text() for text in accuracy.texts] == ["37.12"]  # the best may be picked
+    assert list(marks(loss).values()) == [1.5]  # the same epoch's, though the last has a lower one
+    assert list(marks(compare_curves({"a": ON_VAL}).axes[0]).values()) == [1.5]
+    pretrained = [{k: v for k, v in row.items() if "accuracy" not in k} for row in ON_VAL]
+    assert list(marks(plot_curves(pretrained).axes[0]).values()) == [1.0]  # which has a loss alone
 
 
 def test_what_is_learnt_by_heart_is_not_called_test() -> None:

@@ -69,6 +69,35 @@ def test_a_kill_before_the_best_was_written(tiny, tmp_path, looked_at, same) -> 
     assert same(best["weights"], killed)  # not trained again, which a GPU does in other bits
 
 
+@pytest.mark.parametrize("change", ["gone", "damaged", "another's"])
+def test_a_best_that_is_not_this_runs_is_refused_at_once(tiny, tmp_path, looked_at, change) -> None:
+    seen, said = looked_at
+    said += [90.0, 50.0]
+    run, other = tmp_path / "run", tmp_path / "other"
+
+    def stop(row) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(val_fraction=0.25, epochs=4), output=run, quiet=True, on_epoch=stop)
+    whole = (run / "best.pt").read_bytes()
+    if change == "gone":
+        (run / "best.pt").unlink()
+    elif change == "damaged":
+        (run / "best.pt").write_bytes(whole[:-9])
+    else:
+        train(tiny(epochs=1), output=other, quiet=True)  # of all pictures, none held out
+        shutil.copy(other / "best.pt", run / "best.pt")
+    seen.clear()
+    with pytest.raises(UsageError, match=r"must hold the best epoch so far, 1, of this run: put"):
+        resume(run, quiet=True)
+    assert seen == []
+    (run / "best.pt").write_bytes(whole)
+    said += [70.0, 60.0]
+    assert resume(run, quiet=True).summary["best"]["epoch"] == 1
+
+
 def test_the_validation_split_is_a_stratified_part_of_training(tiny) -> None:
     config = tiny(val_fraction=0.25)
     whole, splits = load_splits(tiny()), load_splits(config)

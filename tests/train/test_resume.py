@@ -184,7 +184,10 @@ def test_where_the_pictures_have_moved(tiny, picture_folder, tmp_path, same, cap
     assert same(*(end["weights"] for end in ends))
     assert RunFolder.open(tmp_path / "run").config().data_dir == str(moved)
     assert main([*words, "--epochs", "9"]) == 2
-    assert "leave out --epochs, or begin another run with --init-from" in capsys.readouterr().err
+    assert (
+        "leave out --epochs, or begin another run of its data set and model with --init-from"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_in_the_home_folder(tiny, tmp_path, monkeypatch) -> None:

@@ -304,6 +304,31 @@ def test_a_batch_is_never_larger_than_the_data(tiny, tmp_path, steps_of) -> None
     assert row["pictures_per_second"] == 3.6
 
 
+def test_it_trains_alike_whatever_the_caller_has_set(tiny, tmp_path, same) -> None:
+    """His draws go on as if no run had been between them."""
+    plain = train(tiny(epochs=1), output=tmp_path / "plain", quiet=True).model.state_dict()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    for name, mode in (("grad", torch.no_grad()), ("inference", torch.inference_mode())):
+        torch.manual_seed(3)
+        first = torch.rand(1)
+        with mode:
+            found = train(tiny(epochs=1), output=tmp_path / name, quiet=True).model
+        assert same(found.state_dict(), plain)
+        assert torch.equal(torch.cat((first, torch.rand(1))), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_default_dtype_is_refused(tiny, tmp_path, dtype) -> None:
+    torch.set_default_dtype(dtype)
+    try:
+        with pytest.raises(UsageError, match=f"must be float32 to train, got {dtype}"):
+            train(tiny(epochs=1), output=tmp_path / "run", quiet=True)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_learns(tiny, tmp_path) -> None:
     config = tiny(epochs=12, lr=3e-3, label_smoothing=0.0)
     result = train(config, output=tmp_path / "run", quiet=True)
