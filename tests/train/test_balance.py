@@ -38,7 +38,7 @@ def unequal(tiny, picture_folder):
 
 def of_labels(labels: list[int], classes: int, **values) -> tuple[SimpleNamespace, SimpleNamespace]:
     """What of a configuration and of a data set weights depend on."""
-    pictures = Pictures(torch.zeros(len(labels), 1, 1, 1), torch.tensor(labels))
+    pictures = Pictures(torch.zeros(len(labels), 1, 1, 1, dtype=torch.uint8), torch.tensor(labels))
     config = {"class_weight": "balanced", "objective": "classify", "overfit": 0, **values}
     names = tuple("abcdefghij"[:classes])
     return SimpleNamespace(**config), SimpleNamespace(train=pictures, classes=names)
