@@ -116,7 +116,6 @@ def mean_and_spread(values: Iterable[float]) -> Spread:
     for number in numbers:
         if not is_real(number):
             raise UsageError(f"mean and spread need finite numbers, got {number!r}")
-    numbers = list(map(float, numbers))
     deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Spread(statistics.fmean(numbers), deviation, len(numbers))
 

@@ -69,13 +69,6 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"'{run}' is damaged: {AGAIN}") from None
 
 
-def check_figures(figures: Mapping[str, Any]) -> None:
-    """``TypeError`` for what is neither a finite number nor None."""
-    for name, value in figures.items():
-        if value is not None and not is_real(value):
-            raise TypeError(f"{name} is {value!r:.40}")
-
-
 def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
     final, best = summary["final"], summary["best"]
     key = "val" if "val_loss" in rows[0] else "test"
@@ -96,7 +89,9 @@ def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[
         "score": summary["score"]["value"] if summary["score"] else None,
         "seconds": summary["seconds"],
     }
-    check_figures(figures)
+    for name, value in figures.items():
+        if value is not None and not is_real(value):
+            raise TypeError(f"{name} must be a finite number, got {value!r:.40}")
     return figures | {"split": final["split"], "watched": watched}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Stopped, UsageError, tell
+from ..errors import Stopped, UsageError, is_real, tell
 from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
@@ -18,7 +18,7 @@ from .fields import check_folder, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
-from .record import AGAIN, check_figures
+from .record import AGAIN
 from .space import Choice, Search
 from .table import field_columns
 from .trials import Trials, run_name
@@ -216,10 +216,9 @@ def _best_before(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {"tested": []}
     best = read_json(path, way_out)
-    try:
-        check_figures({key: best[key] + 0 for key in _FIGURES} | dict.fromkeys(best["tested"] + []))
-    except (LookupError, TypeError):
-        raise UsageError(f"'{path}' is damaged: {way_out}") from None
+    figures = all(is_real(best.get(key)) for key in _FIGURES)
+    if not (figures and isinstance(best.get("tested"), list)):
+        raise UsageError(f"'{path}' is damaged: {way_out}")
     return best
 
 
