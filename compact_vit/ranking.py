@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .models import arithmetic
 from .models.config import ModelConfig, config_from_name
 from .published import PublishedResult
 from .scoring import Interval, pareto_front, rank, score_interval, size_accuracy_score
+
+if TYPE_CHECKING:
+    from .baselines.config import BaselineConfig
 
 #: What the sizes of a ranking are: which parameters are counted.
 COUNTED = {
@@ -42,8 +45,8 @@ class Result:
     selection: str = ""
     """Which epoch or which run of several the accuracy is of."""
     source: str = ""
-    config: ModelConfig | None = None
-    """The member of this library that it is of, for what has to be measured on it."""
+    config: ModelConfig | BaselineConfig | None = None
+    """The model of this library that it is of, for what has to be measured on it."""
 
 
 @dataclass(frozen=True)

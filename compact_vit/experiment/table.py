@@ -94,7 +94,7 @@ _AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "seconds")
 def _mean(group: Rows, others: Sequence[str]) -> dict[str, Any]:
     done = [row for row in group if row["state"] == "finished"]
     mean: dict[str, Any] = {field: group[0][field] for field in others}
-    mean |= {"n": len(done), "missing": len(group) - len(done)}
+    mean |= {"seeds": len(done), "missing": len(group) - len(done)}
     # alike in all of them, which share the rest
     for key in ("split", "watched", "parameters", "parameters_without_positions"):
         mean[key] = done[0][key] if done else None
@@ -121,7 +121,7 @@ def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
         *field_columns([field for field in varying(rows, fields) if field != "seed"]),
         *_split_columns(rows),
         Column("parameters", "parameters", "{:,}".format),
-        Column("n", "seeds"),
+        Column("seeds", "seeds"),
         *([Column("missing", "missing")] if any(row["error"] for row in rows) else []),
         *(
             column

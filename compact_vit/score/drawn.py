@@ -13,8 +13,6 @@ from .latency import ROUNDS, latencies_ms, this_machine
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..models.config import ModelConfig
-
 
 def draw(
     rows: Sequence[Row], against: str, pictures: str | None, as_published: bool = False
@@ -55,10 +53,8 @@ def _costs(rows: Sequence[Row], against: str, as_published: bool) -> tuple[list[
         macs = [None if r.macs is None else r.macs / 1e6 for r in results]
         return macs, "multiply-accumulates of one picture (millions)"
     if against == "latency":
-        configs: dict[ModelConfig, float] = dict.fromkeys(
-            (r.config for r in results if r.config is not None), 0.0
-        )
-        taken = dict(zip(configs, latencies_ms(list(configs)), strict=True))
+        configs = list(dict.fromkeys(r.config for r in results if r.config is not None))
+        taken = dict(zip(configs, latencies_ms(configs), strict=True))
         label = (
             f"latency of one picture (ms, median of {ROUNDS} turns in float32)\n"
             f"measured on this machine: {this_machine()}"

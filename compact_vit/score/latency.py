@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..models.config import ModelConfig
+if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
+    from ..models.config import ModelConfig
 
 ROUNDS = 5
 
 
-def latencies_ms(configs: Sequence[ModelConfig], rounds: int = ROUNDS) -> list[float]:
+def latencies_ms(
+    configs: Sequence[ModelConfig | BaselineConfig], rounds: int = ROUNDS
+) -> list[float]:
     """Median milliseconds from one picture to its logits, of each model, by turns in float32.
 
     The models are untrained and on this machine's accelerator if it has one, as
@@ -19,7 +24,7 @@ def latencies_ms(configs: Sequence[ModelConfig], rounds: int = ROUNDS) -> list[f
     import torch
 
     from ..bench import inference
-    from ..models.compact import CompactTransformer
+    from ..models.zoo import model_of
     from ..timing import seconds_in_turns
     from ..train.machine import pick_device
 
@@ -27,7 +32,7 @@ def latencies_ms(configs: Sequence[ModelConfig], rounds: int = ROUNDS) -> list[f
     noise = torch.Generator().manual_seed(0)
     calls = []
     for config in configs:
-        model = CompactTransformer(config).to(device).eval()
+        model = model_of(config).to(device).eval()
         picture = torch.randn(1, config.in_chans, *config.height_width, generator=noise)
         calls.append(inference(model, picture.to(device), "fp32", False, wait=True))
     seconds = seconds_in_turns(calls, rounds=rounds, device=device)

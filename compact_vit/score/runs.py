@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..data.catalog import DATASETS
 from ..errors import UsageError
-from ..models.config import ModelConfig, config_from_name
+from ..models.config import ModelConfig
+from ..models.names import config_of
 from ..ranking import COUNTED, Result, from_summary
 from ..scoring import mean_and_spread
 from ..train.config import TrainConfig
 
 if TYPE_CHECKING:
+    from ..baselines.config import BaselineConfig
     from ..train.run import RunFolder
 
 #: Choices of a run that change nothing in what it measures but the draws, or how fast it goes.
@@ -97,7 +99,9 @@ class _Run:
         kept = {k: v for k, v in said.items() if v != _DEFAULTS.get(k)}
         kept |= {k: self.summary[k] for k in _DECIDED if k in self.summary}
         model = _model_config(self.summary, self.config)
-        if model is None or model.tokenizer_norm:  # batch norms see each part of a batch by itself
+        if (
+            not isinstance(model, ModelConfig) or model.tokenizer_norm
+        ):  # batch norms see each part of a batch by itself
             kept["parts"] = self.summary.get("parts", self.config.get("accumulation"))
         return json.dumps(kept, sort_keys=True)
 
@@ -256,18 +260,18 @@ def _bytes_of_weights(path: Path) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in weights)
 
 
-def _model_config(summary: Mapping[str, Any], config: Mapping[str, Any]) -> ModelConfig | None:
-    """The run's model, or None if its name is none of this version's."""
+def _model_config(
+    summary: Mapping[str, Any], config: Mapping[str, Any]
+) -> ModelConfig | BaselineConfig | None:
+    """The run's model without its weights, or None if its name is none of this version's."""
     info = DATASETS.get(summary["dataset"])
+    options = {"num_classes": summary["num_classes"], "in_chans": info.in_chans if info else None}
+    said = ("img_size", "positional_embedding", "residual")
+    options |= {name: config[name] for name in said if config.get(name) is not None}
+    options |= config.get("model_options", {})
+    if "pretrained" in options:
+        options["pretrained"] = False
     try:
-        return config_from_name(
-            summary["model"],
-            num_classes=summary["num_classes"],
-            img_size=config.get("img_size"),
-            in_chans=info.in_chans if info else None,
-            positional_embedding=config.get("positional_embedding"),
-            residual=config.get("residual"),
-            **config.get("model_options", {}),
-        )
+        return config_of(summary["model"], **options)
     except UsageError:
         return None

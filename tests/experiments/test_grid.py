@@ -66,7 +66,7 @@ def test_means_over_seeds_by_hand(grid) -> None:
     assert [mean["score"] for mean in result.means] == [0.0, 0.0]
     for mean in result.means:
         assert mean["accuracy_deviation"] == pytest.approx(4.0)
-        assert (mean["n"], mean["missing"]) == (3, 0)
+        assert (mean["seeds"], mean["missing"]) == (3, 0)
         assert mean["seconds_deviation"] == 0
     table = read_csv("out/means.csv")
     assert [float(line["lr"]) for line in table] == [0.01, 0.02]
@@ -91,7 +91,7 @@ def test_folders_of_one_last_part_are_no_seeds_of_each_other(grid, picture_folde
     cases = [{**case, "seed": seed} for seed, case in enumerate(cases)]
     result = grid(train=train, cases=cases, grid={"lr": [0.01]})
     assert [row["data_dir"] for row in result.rows] == ["a/pics", "b/pics"]
-    assert [(mean["data_dir"], mean["n"]) for mean in result.means] == [
+    assert [(mean["data_dir"], mean["seeds"]) for mean in result.means] == [
         ("a/pics", 1), ("b/pics", 1)
     ]  # fmt: skip
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_is_recorded_and_tried_again_when_asked(grid, starts) -> 
     assert failed["error"] == "the loss of epoch 1 is not finite"
     assert failed["accuracy"] is None
     assert failed["error"] in Path("out/table.md").read_text()
-    assert [(mean["n"], mean["missing"]) for mean in result.means] == [(2, 0), (0, 2)]
+    assert [(mean["seeds"], mean["missing"]) for mean in result.means] == [(2, 0), (0, 2)]
     assert grid(**keys).rows == result.rows
     assert len(starts()) == 4
     assert grid(**keys, retry=True).rows == result.rows

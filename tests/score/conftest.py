@@ -32,6 +32,7 @@ def write_run() -> Callable[..., Path]:
         folder.mkdir(parents=True)
         built = create_model(model, num_classes=classes)
         whole = sum(p.numel() for p in built.parameters())
+        table = getattr(getattr(built, "positions", None), "table", None)
         said = {
             "model": model,
             "dataset": dataset,
@@ -39,7 +40,7 @@ def write_run() -> Callable[..., Path]:
             "epochs": 3,
             "final": {"split": "test", "n": n, "epoch": 3, "accuracy": accuracy},
             "parameters": whole,
-            "parameters_without_positions": whole - built.positions.table.numel(),
+            "parameters_without_positions": whole - (0 if table is None else table.numel()),
             "macs": 35_341_568,
             "seed": seed,
             **summary,

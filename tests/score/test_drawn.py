@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from compact_vit.models.config import config_from_name
+from compact_vit.models.names import config_of
 from compact_vit.score import Result, drawn, ranked
+from compact_vit.score.latency import latencies_ms
 
 
 @pytest.mark.parametrize(
@@ -105,3 +107,37 @@ def test_latency_is_measured_on_this_machine(printed, write_run, tmp_path, monke
     said = picture.read_text()
     assert "latency of one picture (ms, median of 5 turns in float32)" in said
     assert "measured on this machine: " in said
+
+
+def test_the_latency_of_baselines_is_measured_too(
+    printed, write_run, tmp_path, monkeypatch
+) -> None:
+    import timm
+
+    asked = {}
+
+    def one_turn(configs):
+        asked.update(zip(configs, latencies_ms(configs, rounds=1), strict=True))
+        return list(asked.values())
+
+    monkeypatch.setattr(drawn, "latencies_ms", one_turn)
+    monkeypatch.setattr(timm.models, "load_pretrained", None)  # no weights are asked for
+    options = {"widths": [64], "batch_norm": True}
+    runs = [
+        write_run(tmp_path / "mlp", 85.0, model="mlp_naive", config={"model_options": options}),
+        write_run(tmp_path / "resnet", 86.0, model="resnet_8_cifar"),
+        write_run(
+            tmp_path / "timm",
+            87.0,
+            model="timm/test_efficientnet",
+            config={"model_options": {"pretrained": True, "input_size": 40}},
+        ),
+    ]
+    text = printed("--runs", *runs, "--plot", tmp_path / "a.svg", "--against", "latency")
+    assert "not in the picture" not in text
+    assert set(asked) == {
+        config_of("timm/test_efficientnet", num_classes=10, img_size=32, in_chans=3, input_size=40),
+        config_of("resnet_8_cifar", num_classes=10, img_size=32, in_chans=3),
+        config_of("mlp_naive", num_classes=10, img_size=32, in_chans=3, **options),
+    }
+    assert min(asked.values()) > 0
