@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import io
 import sys
@@ -47,6 +48,20 @@ def is_real(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) <= sys.float_info.max  # also of whole numbers that no float holds
+
+
+def plain(value: Any) -> Any:
+    """``value``; a number of numpy's, or a tensor of one, as Python's."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def plain_fields(config: Any) -> None:
+    """Make the fields of a frozen dataclass ``plain``, and lists tuples where those are meant."""
+    for entry in dataclasses.fields(config):
+        value = plain(getattr(config, entry.name))
+        if isinstance(value, list) and "tuple" in str(entry.type):  # as JSON brings it
+            value = tuple(value)
+        object.__setattr__(config, entry.name, value)
 
 
 def nearest(got: str, choices: Iterable[str]) -> str | None:

@@ -21,9 +21,8 @@ from .tables import comma_separated
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .baselines import BaselineConfig
     from .models.compact import CompactTransformer
-    from .models.config import ModelConfig
+    from .models.names import AnyConfig
     from .models.zoo import AnyModel
     from .train.trained import TrainedModel
 
@@ -64,6 +63,8 @@ def predict_pictures(
 
     if on_bad_picture not in ON_BAD_PICTURE:
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
+    if isinstance(pictures, str | os.PathLike):
+        raise UsageError(f"pictures must be a list of files, got one: [{str(pictures)!r}]")
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
     model, classes, mean, std = _opened(run, checkpoint)
@@ -109,7 +110,7 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def _batches(
-    paths: Sequence[str | os.PathLike[str]], config: ModelConfig | BaselineConfig, skip: bool
+    paths: Sequence[str | os.PathLike[str]], config: AnyConfig, skip: bool
 ) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures as the model takes them, ``uint8 [B,C,H,W]``, and the place of each.
 
@@ -166,7 +167,7 @@ def read_for_model(path: str | os.PathLike[str], trained: TrainedModel) -> Tenso
     return _read(path, trained.model.config)
 
 
-def _read(path: str | os.PathLike[str], config: ModelConfig | BaselineConfig) -> Tensor:
+def _read(path: str | os.PathLike[str], config: AnyConfig) -> Tensor:
     import torch
 
     from .data.decoding import read_picture

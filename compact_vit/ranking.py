@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .models import arithmetic
-from .models.config import ModelConfig, config_from_name
+from .models.config import config_from_name
 from .published import PublishedResult
 from .scoring import Interval, pareto_front, rank, score_interval, size_accuracy_score
 
 if TYPE_CHECKING:
-    from .baselines.config import BaselineConfig
+    from .models.names import AnyConfig
 
 #: What the sizes of a ranking are: which parameters are counted.
 COUNTED = {
@@ -45,7 +45,7 @@ class Result:
     selection: str = ""
     """Which epoch or which run of several the accuracy is of."""
     source: str = ""
-    config: ModelConfig | BaselineConfig | None = None
+    config: AnyConfig | None = None
     """The model of this library that it is of, for what has to be measured on it."""
 
 

@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .errors import UsageError, is_real
+from .errors import UsageError, is_real, plain
 
 
 class Interval(NamedTuple):
@@ -55,6 +55,7 @@ def size_accuracy_score(
     is asked about rather than guessed, unless it is ``known_percent``: it may be a fraction, as may
     a floor below 1. Raises ``UsageError`` for that and for anything out of range.
     """
+    accuracy = plain(accuracy)
     _check_percent("accuracy", accuracy)
     if 0 < accuracy <= 1 and not known_percent:
         raise _in_percent("accuracy", accuracy)
@@ -68,6 +69,7 @@ def accuracy_interval(accuracy: float, n: int, confidence: float = 0.95) -> Inte
     "Probable inference, the law of succession, and statistical inference"). It is the error of
     having tested on ``n`` pictures only; the spread over seeds is another one.
     """
+    accuracy, n = plain(accuracy), plain(n)
     _check_percent("accuracy", accuracy)
     _check_count("n, the number of pictures,", n)
     if not 0 < confidence < 1:
@@ -110,7 +112,7 @@ def score_interval(
 
 def mean_and_spread(values: Iterable[float]) -> Spread:
     """Mean, sample standard deviation and number of repeated measurements, such as over seeds."""
-    numbers = list(values)
+    numbers = [plain(value) for value in values]
     if not numbers:
         raise UsageError("mean and spread need at least one value, got none")
     for number in numbers:
@@ -127,6 +129,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     the two. So of equal sizes only the most accurate stays, of equal accuracies only the smallest,
     and points equal in both stay together, in the order given.
     """
+    points = [(plain(size), plain(accuracy)) for size, accuracy in points]
     for size, accuracy in points:
         if not (is_real(size) and is_real(accuracy)):
             raise UsageError(f"a point must be two finite numbers, got {(size, accuracy)!r}")
@@ -159,6 +162,7 @@ def rank(entries: Iterable[tuple[str, float | None]]) -> list[Ranked]:
 
 
 def _score(accuracy: float, parameters: float, floor: float) -> float:
+    parameters, floor = plain(parameters), plain(floor)
     _check_count("parameters", parameters)
     _check_percent("floor", floor)
     if 0 < floor < 1:

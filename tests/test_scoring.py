@@ -181,6 +181,11 @@ def test_pareto_front_against_brute_force():
 def test_numbers_of_numpy():
     confusion = np.array([[200, 100], [0, 4]], dtype=np.uint8)
     assert balanced_accuracy(confusion) == pytest.approx(100 * (200 / 300 + 1) / 2)
+    accuracies, sizes = np.array([75.0, 80.0], np.float32), np.array([500_000, 10**6])
+    assert size_accuracy_score(accuracies[0], sizes[0]) == 1000.0
+    assert mean_and_spread(accuracies) == (77.5, math.sqrt(12.5), 2)
+    assert pareto_front(np.stack([sizes, accuracies], axis=1)) == [0, 1]
+    assert accuracy_interval(accuracies[0], sizes[0]) == accuracy_interval(75.0, 500_000)
 
 
 def test_rank_as_in_sports():

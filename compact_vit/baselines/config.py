@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from ..errors import UsageError, is_real, is_whole, unknown
+from ..errors import UsageError, is_real, is_whole, plain_fields, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid")
 
@@ -38,11 +38,10 @@ class BaselineConfig:
     """Whether the model built takes pictures of other sizes than ``img_size`` too."""
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
-            elif field.type == _WIDTHS and is_whole(value, 1):
+            if field.type == _WIDTHS and is_whole(value, 1):
                 object.__setattr__(self, field.name, (value,))
         self._check()
 

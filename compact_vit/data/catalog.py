@@ -118,6 +118,11 @@ DATASETS: dict[str, DatasetInfo] = {info.name: info for info in _TABLE}
 
 def dataset_info(name: str) -> DatasetInfo:
     """The entry of the data set ``name``; ``UsageError`` with the nearest name if there is none."""
+    if name not in DATASETS and os.path.isdir(name):
+        raise UsageError(
+            f"unknown data set {name!r}: the folder of pictures there is --dataset folder "
+            f"--data-dir {name}"
+        )
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
     return DATASETS[name]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UsageError, given_options, is_real, is_whole, unknown
+from ..errors import UsageError, given_options, is_real, is_whole, plain_fields, unknown
 
 FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")
@@ -83,8 +83,7 @@ class ModelConfig:
     """Whether a batch norm follows each convolution of the tokenizer and its pool."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.img_size, list):  # as JSON brings it
-            object.__setattr__(self, "img_size", tuple(self.img_size))
+        plain_fields(self)
         _check(self)
 
     @property

@@ -119,9 +119,9 @@ def _known(model: CompactTransformer, config: ModelConfig) -> dict[str, Any]:
         prepared = model.transforms()  # for as many channels as the model has
         mean, std = prepared.mean, prepared.std
     if names is not None:
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        listed = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        if not listed or len(names) != config.num_classes:
             raise UsageError(f"label_names must be {config.num_classes} names, got {names!r:.60}")
-        names = names if len(names) == config.num_classes else None
     kept = ("tag", "license", "description", "origin_url", "interpolation", "crop_pct", "crop_mode")
     own = pretrained_cfg(config, mean, std, names)
     return own | {key: said[key] for key in kept if key in said}

@@ -11,7 +11,8 @@ from .config import ModelConfig, config_from_name
 from .names import all_models, config_of
 
 if TYPE_CHECKING:
-    from ..baselines import Baseline, BaselineConfig
+    from ..baselines import Baseline
+    from .names import AnyConfig
 
     #: What ``create_model`` builds; for annotations.
     AnyModel = CompactTransformer | Baseline
@@ -76,7 +77,7 @@ def create_model(name: str, *, pretrained: bool | str = False, **options: Any) -
     return build_pretrained(read_folder(shipped_folder(name, pretrained)), **options)
 
 
-def model_of(config: ModelConfig | BaselineConfig) -> AnyModel:
+def model_of(config: AnyConfig) -> AnyModel:
     """Build the model that ``config`` describes."""
     if isinstance(config, ModelConfig):
         return CompactTransformer(config)

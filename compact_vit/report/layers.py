@@ -13,7 +13,7 @@ from ..models.zoo import model_of
 from .copies import on_a_copy
 
 if TYPE_CHECKING:
-    from ..baselines.config import BaselineConfig
+    from ..models.names import AnyConfig
 
 #: The largest models that are run for their table rather than traced.
 _MACS, _PARAMETERS = 10**10, 5 * 10**7
@@ -28,7 +28,7 @@ def layer_table(model: nn.Module, input_size: tuple[int, int, int]) -> str:
     return on_a_copy(model, input_size, lambda copied, pictures: _table(copied, pictures[:1]))
 
 
-def layers_of(config: ModelConfig | BaselineConfig) -> str:
+def layers_of(config: AnyConfig) -> str:
     """The ``layer_table`` of the model that ``config`` describes."""
     # a small model runs in less time than torch takes to load what its meta device needs
     small = (

@@ -13,7 +13,7 @@ from ..tables import Block, Notes, Table
 from .costs import Cost, ModelSummary, costs_by_kind, costs_by_module, summary_of
 
 if TYPE_CHECKING:
-    from ..baselines.config import BaselineConfig
+    from ..models.names import AnyConfig
     from .measured import Measured
 
 GROUPINGS = ("kind", "module")
@@ -69,7 +69,7 @@ class Model:
     """One model of the report: what it was asked for by, and what that means."""
 
     name: str
-    config: ModelConfig | BaselineConfig
+    config: AnyConfig
 
     @cached_property
     def summary(self) -> ModelSummary:

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..baselines.config import BaselineConfig
-    from ..models.config import ModelConfig
+    from ..models.names import AnyConfig
 
 ROUNDS = 5
 
 
-def latencies_ms(
-    configs: Sequence[ModelConfig | BaselineConfig], rounds: int = ROUNDS
-) -> list[float]:
+def latencies_ms(configs: Sequence[AnyConfig], rounds: int = ROUNDS) -> list[float]:
     """Median milliseconds from one picture to its logits, of each model, by turns in float32.
 
     The models are untrained and on this machine's accelerator if it has one, as

@@ -20,7 +20,7 @@ from ..scoring import mean_and_spread
 from ..train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from ..baselines.config import BaselineConfig
+    from ..models.names import AnyConfig
     from ..train.run import RunFolder
 
 #: Choices of a run that change nothing in what it measures but the draws, or how fast it goes.
@@ -260,9 +260,7 @@ def _bytes_of_weights(path: Path) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in weights)
 
 
-def _model_config(
-    summary: Mapping[str, Any], config: Mapping[str, Any]
-) -> ModelConfig | BaselineConfig | None:
+def _model_config(summary: Mapping[str, Any], config: Mapping[str, Any]) -> AnyConfig | None:
     """The run's model without its weights, or None if its name is none of this version's."""
     info = DATASETS.get(summary["dataset"])
     options = {"num_classes": summary["num_classes"], "in_chans": info.in_chans if info else None}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..data.catalog import dataset_info
-from ..errors import UsageError, unknown
+from ..errors import UsageError, plain_fields, unknown
 from ..models.arithmetic import token_grid
 from ..models.config import ModelConfig
 from ..models.names import config_of
@@ -202,6 +202,7 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         for name in ("dataset", "recipe", "model"):
             if not isinstance(getattr(self, name), str if name == "dataset" else str | None):
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
@@ -247,9 +248,6 @@ class TrainConfig:
         for name in PATHS:
             if isinstance(getattr(self, name), (str, os.PathLike)):
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
-        for name in ("img_size", "decay_epochs", "track"):
-            if isinstance(getattr(self, name), list):  # as JSON brings it
-                object.__setattr__(self, name, tuple(getattr(self, name)))
         if isinstance(self.decay_epochs, int):
             object.__setattr__(self, "decay_epochs", (self.decay_epochs,))
         check(self)

@@ -11,7 +11,7 @@ from ..models.names import config_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..baselines.config import BaselineConfig
+    from ..models.names import AnyConfig
     from ..models.zoo import AnyModel
     from .config import TrainConfig
 
@@ -33,7 +33,7 @@ def model_config(
     in_chans: int | None = None,
     *,
     fetch: bool = True,
-) -> ModelConfig | BaselineConfig:
+) -> AnyConfig:
     """What ``config.model`` is made of, for pictures of ``in_chans`` channels in ``num_classes``.
 
     Without ``fetch`` it asks for no pretrained weights: those of a run are coming.

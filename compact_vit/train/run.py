@@ -82,6 +82,11 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
         """The folder of an earlier run; ``UsageError`` if it is none."""
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(
+                f"the run must be given by its folder, got {type(path).__name__}: a TrainResult "
+                "has it as output"
+            )
         folder = cls(Path(path).expanduser())
         if weights_at(path) is not None:
             raise UsageError(

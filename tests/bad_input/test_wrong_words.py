@@ -36,7 +36,7 @@ TABLE = [
     ("train --dataset cifar-100", "unknown data set 'cifar-100': did you mean 'cifar100'?"),
     ("train --dataset imagenet", "unknown data set 'imagenet': choose from digits, cifar10"),
     ("train --model cct_6_3y1", "unknown model 'cct_6_3y1': did you mean 'cct_6_3x1'?"),
-    ("train --model resnet18", "unknown model 'resnet18'"),
+    ("train --model resnet18", "unknown model 'resnet18': did you mean 'timm/resnet18'?"),
     ("train --model cct_9_3x1", "its depth must be one of 2, 4, 6, 7, 8, 14"),
     ("train --recipe published200", "unknown recipe 'published200': did you mean 'published-200'?"),
     ("train --auto-augment rnad", "unknown auto_augment 'rnad': did you mean 'rand'?"),

@@ -303,6 +303,8 @@ def test_a_strided_batch_is_as_good_as_a_contiguous_one():
         (lambda: Normalize((0.5,), (0.5, 0.5, 0.5)), r"std must be 1 numbers, got \(0.5, 0"),
         (lambda: Normalize((0.5,), (0.0,)), r"std must be positive, got \(0.0,\)"),
         (lambda: Normalize((0.5,), (1.0,), torch.int32), "dtype must be a floating point type"),
+        (lambda: Normalize(0.5, 0.2), r"mean must be 1 or 3 numbers, such as \(0.5,\), got 0.5"),
+        (lambda: AutoAugment()(smooth(2).numpy(), generator()), "got ndarray: torch.as_tensor"),
         (lambda: RandomErasing(2), "p must be a number from 0 to 1, got 2"),
         (lambda: RandomErasing(mode="pixels"), "did you mean 'pixel'"),
         (lambda: RandomErasing(mode="cons"), "did you mean 'const'"),

@@ -6,9 +6,11 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from compact_vit.errors import UsageError
+from compact_vit.models.names import config_of
 from compact_vit.train.cli import build_parser
 from compact_vit.train.config import TrainConfig
 
@@ -153,6 +155,16 @@ def test_json_round_trip(values) -> None:
     assert {k for k, v in config.to_dict().items() if v is None} <= {
         "data_dir", "init_from", "teacher"
     }  # fmt: skip
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    config = TrainConfig(batch_size=np.int64(32), lr=np.float32(0.5), seed=np.uint8(3))
+    assert config == TrainConfig(batch_size=32, lr=0.5, seed=3)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for name in ("cct_2_3x2", "resnet_8_cifar"):
+        model = config_of(name, num_classes=np.int64(3), dropout=np.float64(0.5))
+        assert model == config_of(name, num_classes=3, dropout=0.5)
+        assert [type(value) for value in (model.num_classes, model.dropout)] == [int, float]
 
 
 def test_attention_dropout_that_was_asked_for_is_kept() -> None:

@@ -45,15 +45,19 @@ def require_pictures(images: Tensor, generator: torch.Generator | None) -> None:
 
     Like all these checks it looks at no value, so a GPU is not waited for.
     """
-    right = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3)
+    right = _is_batch(images) and images.dtype == torch.uint8 and images.shape[1] in (1, 3)
     wanted = "a non-empty uint8 batch [B, C, H, W] with 1 or 3 channels"
     _require_batch(right, wanted, images, generator)
 
 
 def require_floats(images: Tensor, generator: torch.Generator) -> None:
     """Require a non-empty floating point ``[B,C,H,W]`` and a generator on its device."""
-    right = images.is_floating_point() and images.dim() == 4
+    right = _is_batch(images) and images.is_floating_point()
     _require_batch(right, "a non-empty float batch [B, C, H, W]", images, generator)
+
+
+def _is_batch(images: Tensor) -> bool:
+    return isinstance(images, Tensor) and images.dim() == 4
 
 
 def _require_batch(
@@ -70,4 +74,6 @@ def _require_batch(
 
 def described(tensor: Tensor) -> str:
     """The type and shape of a tensor, as in ``uint8 [128, 3, 32, 32]``."""
+    if not isinstance(tensor, Tensor):
+        return f"{type(tensor).__name__}: torch.as_tensor makes one of an array"
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

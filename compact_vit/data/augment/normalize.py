@@ -5,6 +5,7 @@ B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +27,12 @@ class Normalize:
 
     def __post_init__(self) -> None:
         for field in ("mean", "std"):
-            require(
-                len(getattr(self, field)) in (1, 3), field, "1 or 3 numbers", getattr(self, field)
-            )
-            for value in getattr(self, field):
+            given = getattr(self, field)
+            several = isinstance(given, Sized) and len(given) in (1, 3)
+            require(several, field, "1 or 3 numbers, such as (0.5,)", given)
+            for value in given:
                 require_number(field, value, 0)
-            object.__setattr__(self, field, tuple(getattr(self, field)))  # a list is no key
+            object.__setattr__(self, field, tuple(given))  # a list is no key
         require(len(self.mean) == len(self.std), "std", f"{len(self.mean)} numbers", self.std)
         require(min(self.std) > 0, "std", "positive", self.std)
         require(self.dtype.is_floating_point, "dtype", "a floating point type", self.dtype)
