@@ -6,6 +6,7 @@ Letters: B batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from torch.optim import Optimizer
+
+
+def above_zero(text: str) -> float:
+    """The value of an option that is a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"wanted a number above 0, got {text!r}")
+    return value
 
 
 def machine_parser(command: str, description: str, rounds: int) -> Parser:

@@ -26,7 +26,7 @@ from compact_vit.cli import Parser, program
 from compact_vit.data.catalog import dataset_info
 from compact_vit.errors import UsageError, unknown
 from compact_vit.experiment.names import name_by
-from compact_vit.files import check_is_folder
+from compact_vit.files import check_is_file
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
 from compact_vit.scoring import mean_and_spread, size_accuracy_score
@@ -218,9 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pick_device(getattr(args, "device", "auto"))  # a wrong name is said once, before any run
     script = _script_runs(args.script_runs)
     markdown = Path(args.markdown or output / "ACCURACY.md")
-    if markdown.is_dir():
-        raise UsageError(f"--markdown must be a file, got the folder '{markdown}'")
-    check_is_folder(markdown.parent)
+    check_is_file(markdown)
     failed = _train(args, rows, output)
     runs = {row: _finished(output, row, args.seeds) for row in rows}
     records = [
@@ -249,6 +247,7 @@ def _train(args: argparse.Namespace, rows: Sequence[Row], output: Path) -> int:
         grid={"seed": list(dict.fromkeys(args.seeds))},
         cases=[{"model": row.model, "recipe": row.recipe} for row in rows],
         axes="linear",
+        against=None,
         search=None,
     )
     result = run_grid(

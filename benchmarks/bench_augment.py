@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _common import print_head, print_table
+from _common import above_zero, print_head, print_table
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--size", type=at_least_one, default=32, help="height and width in pixels (32)"
     )
     parser.add_argument("--rounds", type=at_least_one, default=7, help="turns each peer takes (7)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="least time of a turn (0.5)")
+    parser.add_argument(
+        "--seconds", type=above_zero, default=0.5, help="least time of a turn (0.5)"
+    )
     parser.add_argument("--threads", type=at_least_one, default=1, help="CPU threads (1)")
     parser.add_argument("--device", default="cpu", help="where batches live: cpu, cuda (cpu)")
     parser.add_argument("--data-dir", type=Path, help="folder of pictures (smoothed noise)")

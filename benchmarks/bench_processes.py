@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from _common import print_head, print_table, train_step
+from _common import above_zero, print_head, print_table, train_step
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
@@ -39,8 +39,8 @@ def _parser() -> Parser:
     add("--rounds", type=at_least_one, default=5, metavar="N", help="turns (5)")
     add("--threads", type=at_least_one, default=1, metavar="N", help="of each process (1)")
     add("--most", type=at_least_one, default=64, metavar="R", help="largest estimate (64)")
-    add("--rate", type=float, metavar="GB/S", help="of the network (as measured here)")
-    add("--latency", type=float, metavar="MS", help="of a hop (as measured here)")
+    add("--rate", type=above_zero, metavar="GB/S", help="of the network (as measured here)")
+    add("--latency", type=above_zero, metavar="MS", help="of a hop (as measured here)")
     return parser
 
 

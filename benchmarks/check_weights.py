@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from _common import above_zero
+
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError
 
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser("check-weights", description=__doc__.split("\n\n")[0])
     parser.add_argument("--dataset", default="cifar10", metavar="NAME", help="default: cifar10")
     parser.add_argument("--data-dir", metavar="FOLDER", help="where the pictures are")
-    parser.add_argument("--within", type=float, default=0.05, metavar="X", help="points (0.05)")
+    parser.add_argument(
+        "--within", type=above_zero, default=0.05, metavar="X", help="points (0.05)"
+    )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, ...")
     args = parser.parse_args(argv)
     from compact_vit import CompactTransformer

@@ -30,7 +30,7 @@ from unittest.mock import patch
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError
-from compact_vit.files import check_is_folder, write_whole
+from compact_vit.files import check_is_folder, read_json, write_whole
 from compact_vit.models.config import ModelConfig, config_from_name
 from compact_vit.scoring import mean_and_spread
 
@@ -113,10 +113,7 @@ def one(name: str, config: ModelConfig, seed: int, args: argparse.Namespace) -> 
     wanted = {"model": name, "seed": seed, "epochs": args.epochs, "words": words}
     wanted |= {"dataset": args.dataset, "pictures": args.pictures}
     if (folder / "summary.json").exists():
-        try:
-            found = json.loads((folder / "summary.json").read_bytes())
-        except ValueError:
-            raise UsageError(f"'{folder}/summary.json' is damaged: delete '{folder}'") from None
+        found = read_json(folder / "summary.json", f"delete '{folder}'")
         if any(found.get(key) != value for key, value in wanted.items()):
             raise UsageError(f"'{folder}' is of another run: delete it, or choose another --output")
         return found["accuracy"]

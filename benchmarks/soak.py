@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from _common import above_zero
 from _tiny import draw_pictures, words_of
 
 from compact_vit.cli import Parser, program
@@ -203,7 +204,7 @@ def same(a: Any, b: Any) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Soak, and say what came of it."""
     parser = Parser("soak", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--minutes", type=float, default=20.0, metavar="X", help="default: 20")
+    parser.add_argument("--minutes", type=above_zero, default=20.0, metavar="X", help="default: 20")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of kills (default: 0)")
     args = parser.parse_args(argv)
     folder = Path(tempfile.mkdtemp(prefix="compact-vit-soak-"))
@@ -211,13 +212,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # who is killed cannot give back its locks: that is said at the end, and means nothing here
     os.environ["PYTHONWARNINGS"] = "ignore:resource_tracker:UserWarning"
     soak = Soak(folder, args.seed)
-    soak.soak(args.minutes)
-    print(report(soak))
-    if soak.wrong or soak.lost:
-        print(f"kept for a look: {folder}")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    try:
+        soak.soak(args.minutes)
+        print(report(soak))
+    finally:
+        if soak.wrong or soak.lost:
+            print(f"kept for a look: {folder}")
+        else:
+            shutil.rmtree(folder)
+    return int(bool(soak.wrong or soak.lost))
 
 
 def report(soak: Soak) -> str:

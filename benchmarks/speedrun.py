@@ -33,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from _common import machine_parser, ran_as, start, stoppable
+from _common import above_zero, machine_parser, ran_as, start, stoppable
 
 from compact_vit.bench import at_least_one
 from compact_vit.cli import program
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="of this library (the recipe's)")
     add("--epochs", type=at_least_one, metavar="N", help="passes (the recipe's)")
     add("--batch-size", type=at_least_one, metavar="N", help="pictures (the recipe's)")
-    add("--target", type=float, default=94.0, metavar="X", help="percent to be reached (94)")
+    add("--target", type=above_zero, default=94.0, metavar="X", help="percent to be reached (94)")
     add("--json", action="store_true", help="print JSON")
     return parser
 

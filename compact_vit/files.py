@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,24 @@ def check_is_folder(path: Path) -> None:
         raise UsageError(f"output must be a folder, got '{path}': '{part}' is {what}")
 
 
+def check_is_file(path: Path) -> None:
+    """``UsageError`` if ``path`` cannot become a file, as a folder is there or a file above it."""
+    if path.is_dir():
+        raise UsageError(f"output must be a file, got the folder '{path}': give a name in it")
+    check_is_folder(path.parent)
+
+
 def write_whole(path: Path, *parts: Any, keep: Path | None = None) -> None:
     """Write ``parts``, bytes or buffers, to ``path``, replacing it in one step.
 
-    They go to a temporary file beside it, are synced, and take the name only then: a reader finds
-    the old file or the new one, never a part. With ``keep`` the old one stays under that name. An
-    ``OSError`` names ``path``, and leaves the old file as it was.
+    They go to a temporary file of their own beside it, are synced, and take the name only then: a
+    reader finds the old file or a new one, never a part. With ``keep`` the old one stays under that
+    name. An ``OSError`` names ``path``, and leaves the old file as it was.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     with _named(path):
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 for part in parts:
                     file.write(part)
                 file.flush()

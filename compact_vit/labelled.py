@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .data.packing import PictureFile
     from .data.pictures import Pictures
+    from .models.names import AnyConfig
     from .train.config import TrainConfig
     from .train.trained import TrainedModel
 
@@ -48,10 +49,7 @@ def open_pictures(
     root = Path(os.path.expanduser(folder))
     trained = _open_model(run, checkpoint, root)
     config = trained.model.config
-    if config.in_chans not in (1, 3):
-        raise UsageError(
-            f"the model must see gray or coloured pictures, it sees {config.in_chans} channels"
-        )
+    check_channels(config)
     files, labels = _labelled(root, trained.classes)
     if holds_training(trained, root):
         _log.warning(
@@ -67,6 +65,14 @@ def open_pictures(
     from .resampling import gray
 
     return trained, Pictures(gray(images) if config.in_chans == 1 else images, torch.tensor(labels))
+
+
+def check_channels(config: AnyConfig) -> None:
+    """``UsageError`` for a model that sees other things than gray or coloured pictures."""
+    if config.in_chans not in (1, 3):
+        raise UsageError(
+            f"the model must see gray or coloured pictures, it sees {config.in_chans} channels"
+        )
 
 
 def holds_training(trained: TrainedModel, folder: str | os.PathLike[str]) -> bool | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
 from .errors import UsageError
+from .files import check_is_file
 from .published import published_datasets, published_results
 from .tables import write_text
 
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output or Path(args.run) / "report.html")
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"output must end in .html, got '{output}'")
+    check_is_file(output)
     page = run_page(args.run, published=args.published, data_dir=args.data_dir, device=args.device)
     write_text(output, page)
     print(f"page: {output}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .cli import Parser, program
 from .errors import UsageError, unknown
+from .labelled import check_channels
 from .tables import comma_separated
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def predict_pictures(
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
     model, classes, mean, std = _opened(run, checkpoint)
+    check_channels(model.config)
     where = pick_device(device)
     model = model.to(where).eval()
     normalize = Normalize(mean, std, next(model.parameters()).dtype)

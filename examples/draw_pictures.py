@@ -74,6 +74,8 @@ def finished(image: Image.Image) -> Image.Image:
 def main() -> None:
     here = Path(__file__).resolve().parent / "pictures"
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else here
+    if folder.name.startswith("-") or (folder.exists() and not folder.is_dir()):
+        sys.exit(f"wanted a folder to draw into, got {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     for draw in (ship, airplane):
         draw().save(folder / f"{draw.__name__}.png", optimize=True)

@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SAID = {
     "build_your_own.py": "(1, 7)\n(1, 10)\n",
     "draw_pictures.py": "ship.png\nairplane.png\n",
+    "own_loop.py": "% of 360 digits held out\n",
     "fine_tune.py": "(4, 3)\none step of fine-tuning done\n",
     "train_in_python.py": "of 360 test digits\nsaid [",
 }

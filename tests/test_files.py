@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from compact_vit import files
-from compact_vit.files import append_line, lock, write_whole
+from compact_vit.errors import UsageError
+from compact_vit.files import append_line, check_is_file, lock, write_whole
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -122,13 +123,41 @@ def test_folders_need_not_be_synced(tmp_path, name) -> None:
 def test_where_there_are_no_links_the_old_file_moves_aside(tmp_path) -> None:
     path, old = tmp_path / "a", tmp_path / "b"
     write_whole(path, b"one")
-    for left in ("a.old", "a.tmp"):
-        (tmp_path / left).write_bytes(b"of a process that was killed")
+    (tmp_path / "a.old").write_bytes(b"of a process that was killed")
     with pytest.MonkeyPatch.context() as patch:
         refused(patch, os, "link")
         write_whole(path, b"two", keep=old)
     assert (path.read_bytes(), old.read_bytes()) == (b"two", b"one")
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_two_writers_at_once_are_not_in_each_others_way(tmp_path, monkeypatch) -> None:
+    path, own = tmp_path / "a", tmp_path / "a.tmp"
+    own.write_bytes(b"somebody's")
+    sync = os.fsync
+
+    def meanwhile(handle: int) -> None:
+        monkeypatch.setattr(os, "fsync", sync)
+        write_whole(path, b"the other's")
+        assert path.read_bytes() == b"the other's"
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_whole(path, b"one's")
+    assert path.read_bytes() == b"one's"
+    assert own.read_bytes() == b"somebody's"
+    assert names(tmp_path) == ["a", "a.tmp"]
+
+
+@pytest.mark.parametrize("under", ["folder", "file/a", "nowhere/a"])
+def test_what_cannot_become_a_file_is_refused(tmp_path, under) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    check_is_file(tmp_path / "folder" / "new" / "a")
+    check_is_file(tmp_path / "file")
+    with pytest.raises(UsageError, match=r"^output must be a f(ile|older), got "):
+        check_is_file(tmp_path / under)
 
 
 # --- lines

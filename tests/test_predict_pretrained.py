@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compact_vit import CompactTransformer, UsageError, cct_2_3x2
+from compact_vit import CompactTransformer, UsageError, cct_2_3x2, create_model
 from compact_vit.models import shipped
 from compact_vit.predict import main, predict_pictures
 
@@ -70,6 +70,10 @@ def test_classes_without_names_are_numbers(weights, picture) -> None:
         predict_pictures(weights, [picture])
     with pytest.raises(UsageError, match="for these weights is not known"):
         predict_pictures(cct_2_3x2(), [picture])
+    four = create_model("cct_2_3x2", in_chans=4)
+    four.pretrained_cfg = {"mean": (0.5,) * 4, "std": (0.5,) * 4}
+    with pytest.raises(UsageError, match="gray or coloured pictures, it sees 4 channels"):
+        predict_pictures(four, [picture])
     weights.reset_classifier(4)
     weights.pretrained_cfg["interpolation"] = "bicubic"
     with pytest.raises(UsageError, match="want pictures bicubic, crop_pct 1, not as"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,6 +51,11 @@ def _search(args: argparse.Namespace) -> int:
 
 def _how(args: argparse.Namespace) -> dict[str, Any]:
     """What both kinds of experiment are asked alike."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError(
+            "an experiment must be started once, without torchrun: --workers trains several runs "
+            "at a time"
+        )
     return {k: getattr(args, k) for k in ("output", "cores", "workers", "retry", "quiet")}
 
 

@@ -1,4 +1,4 @@
-"""The picture of a grid: its curves as long as they can be told apart, then what they came to."""
+"""The picture of a grid: its curves, or what its runs came to against one of its fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import is_real
+from ..plots.against import Point, plot_against
 from ..plots.curves import History, compare_curves, held_out, named
+from ..scoring import mean_and_spread
 from ..train.config import data_name
 from .fields import DOTTED
 from .plan import Experiment, Planned
@@ -29,9 +32,12 @@ def draw(
 
     Up to ``MOST_CURVES`` runs by their curves; if there are more, means over seeds by theirs; if
     these are too many as well, those that came to the lowest losses, and the title says so.
+    Where the experiment says ``against`` what, all runs by what they came to.
     """
     data = " and ".join(sorted({data_name(run.config) for run in runs}))
     title = f"{experiment.path.stem}: {len(runs)} of {len(rows)} runs on {data}"
+    if experiment.against is not None:
+        return _drawn_against(experiment.against, rows, list(runs[0].varied), title)
     histories = {
         run.name: named(read_history(folder / run.name), run.config.overfit) for run in runs
     }
@@ -46,8 +52,49 @@ def draw(
     return compare_curves(averaged, title, experiment.axes)
 
 
+def _drawn_against(
+    field: str, rows: Sequence[Mapping[str, Any]], fields: Sequence[str], title: str
+) -> Figure:
+    """The means over seeds of the finished ``rows`` against ``field``, a line for all else."""
+    done = [row for row in rows if row["state"] == "finished"]
+    key, what = next(
+        (key, what)
+        for key, what in (
+            ("picked", "accuracy (%), epoch picked on val"),
+            ("accuracy", "accuracy (%), last epoch"),
+            ("lowest_loss", "loss, lowest"),
+        )
+        if all(row[key] is not None for row in done)
+    )
+    others = [name for name in varying(done, fields) if name not in (field, "seed")]
+    groups: dict[str, dict[Any, list[float]]] = {}
+    for row in done:
+        value = row[field] if is_real(row[field]) else brief(row[field])
+        groups.setdefault(_named(row, others), {}).setdefault(value, []).append(row[key])
+    lines = {
+        name: [Point(value, *mean_and_spread(found)[:2]) for value, found in values.items()]
+        for name, values in groups.items()
+    }
+    splits = {row["watched" if key == "lowest_loss" else "split"] for row in done}
+    if any(len(found) > 1 for values in groups.values() for found in values.values()):
+        title += ", means over seeds, ± sample standard deviation"
+    return plot_against(lines, field.removeprefix(DOTTED), f"{'/'.join(splits)} {what}", title)
+
+
 def _lowest_loss(history: Sequence[Mapping[str, Any]]) -> float:
     return min(row[f"{held_out(history)}_loss"] for row in history)
+
+
+def _named(values: Mapping[str, Any], fields: Sequence[str]) -> str:
+    """What sets a group apart in ``fields``, in words."""
+    said = (
+        brief(values[field])
+        if isinstance(values[field], str)
+        else f"{field.removeprefix(DOTTED)} {brief(values[field])}"
+        for field in fields
+        if values[field] is not None
+    )
+    return ", ".join(said) or "all"
 
 
 def _averaged(runs: Sequence[Planned], histories: Mapping[str, History]) -> dict[str, History]:
@@ -61,14 +108,7 @@ def _averaged(runs: Sequence[Planned], histories: Mapping[str, History]) -> dict
     ]  # fmt: skip
     groups: dict[str, list[History]] = {}
     for run in runs:
-        name = ", ".join(
-            brief(run.varied[field])
-            if isinstance(run.varied[field], str)
-            else f"{field.removeprefix(DOTTED)} {brief(run.varied[field])}"
-            for field in fields
-            if run.varied[field] is not None
-        )
-        groups.setdefault(name or "all", []).append(histories[run.name])
+        groups.setdefault(_named(run.varied, fields), []).append(histories[run.name])
     return {
         name: [
             {key: statistics.fmean(row[key] for row in epoch) for key in epoch[0]}

@@ -224,7 +224,9 @@ def _check_own(experiment: Experiment, runs: Sequence[Planned], folder: Path) ->
     names = {run.name for run in runs}
     lost: list[str] = []
     with contextlib.suppress(KeyError, TypeError):  # likewise
-        if os.path.abspath(before["file"]) != os.path.abspath(experiment.path):
+        old, new = before["file"], os.path.abspath(experiment.path)
+        moved = not os.path.exists(old) and os.path.basename(old) == os.path.basename(new)
+        if old != new and not moved:
             lost = [run["name"] for run in before["runs"] if run["name"] not in names]
     if lost:
         raise UsageError(

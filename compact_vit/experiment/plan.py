@@ -43,6 +43,8 @@ class Experiment:
     cases: list[dict[str, Any]]
     """Values that go together, each case with the whole grid."""
     axes: str
+    against: str | None
+    """The varied field that the picture has accuracies against, in place of curves."""
     search: Search | None
 
     @property
@@ -76,7 +78,7 @@ def read_experiment(
     if name is not None and not (isinstance(name, str) and name):
         raise whole.wrong("name", f"must be a template such as '{{model}}', got {name!r:.40}")
     picture = Section(path, "picture", whole.values.get("picture", {}))
-    picture.only("key", ("axes",))
+    picture.only("key", ("axes", "against"))
     train = Section(path, "train", whole.values.get("train", {}))
     grid, cases = _grid(path, whole), _cases(path, whole)
     search = read_search(path, whole)
@@ -91,7 +93,13 @@ def read_experiment(
     for field in grid:
         if any(field in case for case in cases):
             raise UsageError(f"'{path}': {field} is in grid and in cases: leave it in one")
-    return Experiment(path, name, shared, grid, cases, picture.choice("axes", AXES), search)
+    against = picture.values.get("against")
+    varied = [name for name in (*grid, *itertools.chain(*cases)) if name != "seed"]
+    if against is not None and against not in varied:
+        wanted = f"must be a field that is varied ({', '.join(varied) or 'there is none'})"
+        raise picture.wrong("against", f"{wanted}, got {against!r:.40}")
+    axes = picture.choice("axes", AXES)
+    return Experiment(path, name, shared, grid, cases, axes, against, search)
 
 
 def _grid(path: Path, whole: Section) -> dict[str, list[Any]]:

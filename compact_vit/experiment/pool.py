@@ -78,7 +78,10 @@ class Ended(NamedTuple):
     def reason(self) -> str:
         """Why it ended, for one that did not end well."""
         if self.status < 0:
-            name = signal.Signals(-self.status).name
+            try:
+                name = signal.Signals(-self.status).name
+            except ValueError:  # few of the real-time signals have one
+                name = f"signal {-self.status}"
             guess = ", as where memory runs out" if -self.status == signal.SIGKILL else ""
             return f"killed by {name}{guess}"
         return self.said or f"left with status {self.status}"

@@ -42,9 +42,10 @@ def state_of(run: Path, config: TrainConfig) -> str:
     wanted = comparable(with_whole_paths(config))
     for field, value in wanted.items():
         if found.get(field) != value:
+            back = "put the pictures back, " if field == "data_dir" else ""
             raise UsageError(
                 f"'{run}' is a run with {field} {shown(found.get(field)):.60}, and now {field} is "
-                f"{shown(value):.60}: delete it, or choose another --output"
+                f"{shown(value):.60}: {back}delete it, or choose another --output"
             )
     return "finished" if (run / "summary.json").exists() else "unfinished"
 

@@ -1,3 +1,4 @@
+from .against import Point as Point, plot_against as plot_against
 from .attention import (
     attention_maps as attention_maps,
     attention_rollout as attention_rollout,

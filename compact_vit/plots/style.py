@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..files import write_whole
+from ..files import check_is_file, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,12 +43,13 @@ _DATES = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a file name whose ending is no kind of picture that can be written."""
+    """Refuse what cannot be a file, and an ending that is no picture's that can be written."""
     from matplotlib.figure import Figure
 
     kinds = Figure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in kinds:
         raise UsageError(f"output must end in .png, .pdf or .svg, got '{path}'")
+    check_is_file(path)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -66,7 +66,8 @@ class RunFolder:
     def alone(self) -> Iterator[None]:
         """Within, nobody else trains in the folder; ``UsageError`` if somebody does already.
 
-        The folder itself is locked: that leaves nothing in it, and it may be read-only.
+        The folder itself is locked: that leaves nothing in it, and it may be read-only. What killed
+        processes left of their checkpoints is deleted.
         """
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):  # Windows opens no folders
@@ -77,6 +78,9 @@ class RunFolder:
                         f"'{self.path}' is being trained by another process: wait for it, or "
                         "choose another output"
                     )
+            for left in self.path.glob("*.pt.*tmp"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
             yield
 
     @classmethod
@@ -231,6 +235,16 @@ def _way_out(name: str) -> str:
     return "put a copy in its place, or train again"
 
 
+def _is_configuration(path: Path) -> bool:
+    """Whether ``path`` is the ``config.json`` of a run, and not somebody else's."""
+    if path.name != "config.json":
+        return False
+    try:
+        return {"dataset", "model"} <= read_json(path, "").keys()
+    except UsageError:
+        return False
+
+
 def check_output(path: Path) -> None:
     """Refuse an output that exists and is not an empty folder, or cannot be one.
 
@@ -239,7 +253,7 @@ def check_output(path: Path) -> None:
     """
     check_is_folder(path)
     if path.is_dir() and any(
-        entry.name != "config.json" and entry.suffix != ".tmp" for entry in path.iterdir()
+        entry.suffix != ".tmp" and not _is_configuration(entry) for entry in path.iterdir()
     ):
         raise UsageError(
             f"output '{path}' is not empty: choose another, or --resume it if it is a run"

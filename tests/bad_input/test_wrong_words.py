@@ -121,6 +121,7 @@ TABLE = [
     ("train --output note.txt", "output must be a folder, got 'note.txt': 'note.txt' is a file"),
     ("train --output note.txt/run", "'note.txt' is a file"),
     ("evaluate run --output matrix.doc", "must end in .png, .pdf or .svg, got 'matrix.doc'"),
+    ("evaluate run --output note.txt/a.png", "output must be a folder, got 'note.txt'"),
     ("evaluate run --output empty", "must end in .png, .pdf or .svg, got 'empty'"),
     # runs
     ("train --resume nowhere", "'nowhere' is not the folder of a run"),
@@ -175,6 +176,7 @@ TABLE = [
     ("report cct_2_3x2 --positional-embedding lernable", "did you mean 'learnable'?"),
     ("page", "the following arguments are required: RUN"),
     ("page nowhere", "'nowhere' is not the folder of a run"),
+    ("page run --output note.txt/page.html", "output must be a folder, got 'note.txt'"),
     ("page run --output page.txt", "output must end in .html, got 'page.txt'"),
     ("page run --published imagenet", "unknown data set with published results 'imagenet'"),
     ("page run --published cifar10", "which cannot be compared with cifar10"),

@@ -12,7 +12,7 @@ import pytest
 DOCUMENT = (Path(__file__).parents[2] / "benchmarks" / "gpu.md").read_text()
 STANDS_FOR = {
     "$data": "--data-dir pictures", "$peer": "--reference nowhere", "$how": "graphs",
-    '"$PICTURES"': "pictures",
+    '"$PICTURES"': "pictures", '"$copy"': "JPEG",
     "HOW": "graphs", "CORES": "4",
 }  # fmt: skip
 
@@ -46,6 +46,12 @@ def test_the_command_is_read(script, capsys, monkeypatch, tmp_path, command) -> 
     assert "device must be one of this machine's, got 'abacus'" in captured.err
     assert captured.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_say_that_the_pictures_are_a_copy() -> None:
+    tables = [line for line in commands() if "accuracy.py --dataset folder" in line]
+    assert len(tables) == 5
+    assert all("--copy JPEG" in line for line in tables)
 
 
 def test_each_session_fits_into_ten_minutes() -> None:

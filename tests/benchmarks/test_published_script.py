@@ -88,9 +88,10 @@ def test_what_the_script_is_given_and_says(script, asked, tmp_path, capsys) -> N
     assert (tmp_path / "out" / "cct_2_3x2-seed0" / "log.txt").stat().st_mtime_ns == before
     assert module.main([*asked, "--workers", "0", "--warmup", "0"]) == 2
     assert "is of another run: delete it" in capsys.readouterr().err
-    (tmp_path / "out" / "cct_2_3x2-seed0" / "summary.json").write_text("{")
-    assert module.main([*asked, "--workers", "0"]) == 2
-    assert "summary.json' is damaged: delete" in capsys.readouterr().err
+    for damaged, said in (("{", "summary.json' is not JSON"), ("[]", "must hold an object")):
+        (tmp_path / "out" / "cct_2_3x2-seed0" / "summary.json").write_text(damaged)
+        assert module.main([*asked, "--workers", "0"]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_other_pictures_are_another_run(script, asked, picture_folder, tmp_path, capsys) -> None:

@@ -93,7 +93,7 @@ def test_small_runs_end_to_end(speedrun, capsys, monkeypatch) -> None:
     assert [(c.epochs, c.seed) for c in configs] == [(1, 2), (2, 0), (2, 1)]
     assert {(c.recipe, c.model, c.val_fraction) for c in configs} == {("speedrun", "cvt_2_8", 0.0)}
 
-    assert speedrun.main([*SMALL, "--json", "--rounds", "1", "--target", "0"]) == 0
+    assert speedrun.main([*SMALL, "--json", "--rounds", "1", "--target", "0.1"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert [run["seed"] for run in said["runs"]] == [0]
     assert said["runs"][0]["accuracy"] == pytest.approx(rows["0"][0], abs=0.01)  # the same seed

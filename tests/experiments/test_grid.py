@@ -223,6 +223,9 @@ def test_the_tables_of_another_grid_are_left_alone(grid, starts, write) -> None:
     with pytest.raises(UsageError, match=said):
         run_grid(read_experiment(few), output="out", cores=1, quiet=True)
     assert before == {path: path.read_bytes() for path in Path("out").glob("[!.]*.[cjmp]*")}
+    Path("exp.yaml").unlink()  # its file has moved
+    few = write("deep/exp.yaml", grid={"lr": [0.01], "seed": [0]})
+    assert len(run_grid(read_experiment(few), output="out", cores=1, quiet=True).rows) == 1
     assert len(starts()) == 6
     # nothing is lost to a copy that has more, nor by the same file with fewer
     more = write("deep/exp.yaml", grid={"lr": [0.01, 0.02], "seed": [0, 1, 2, 3]})
@@ -393,6 +396,7 @@ def test_what_a_run_says_last_is_its_reason() -> None:
     assert pool.Ended("a", 2, "out of memory").reason == "out of memory"
     assert pool.Ended("a", 1, "").reason == "left with status 1"
     assert pool.Ended("a", -9, "x").reason.startswith("killed by SIGKILL")
+    assert pool.Ended("a", -35, "x").reason == "killed by signal 35"
 
 
 def test_time_is_left_only_where_nothing_was_stopped(grid, capsys) -> None:
@@ -432,3 +436,40 @@ def test_tables_are_brief_and_files_are_exact(grid) -> None:
     rows = grid(grid={"lr": [0.01, 0.012345678]}).rows
     assert " 0.01235 " in told("table", rows, [], ["lr"])
     assert "0.012345678" in Path("out/table.csv").read_text()
+
+
+def test_the_picture_of_accuracies_against_a_field(grid, starts, monkeypatch) -> None:
+    from compact_vit.experiment import drawn
+
+    asked = []
+    real = drawn.plot_against
+    monkeypatch.setattr(drawn, "plot_against", lambda *args: asked.append(args) or real(*args))
+    keys = {"lr": [0.01, 0.02], "epochs": [3, 4], "seed": [0, 2]}
+    train = {"dataset": "digits", "model": "mlp"}
+    grid(grid=keys, train=train, picture={"against": "lr"})
+    ((lines, x, y, title),) = asked
+    # by the stand-in: 60 + 4 x seed - 1000 |lr - 0.01|, 1 less in the last epoch; seeds 0 and 2
+    assert lines == {
+        f"epochs {epochs}": [
+            (0.01, 63.0, pytest.approx(32**0.5)),
+            (0.02, 53.0, pytest.approx(32**0.5)),
+        ]
+        for epochs in (3, 4)
+    }
+    assert (x, y) == ("lr", "test accuracy (%), last epoch")
+    assert title.startswith("exp: 8 of 8 runs on digits, means over seeds, ±")
+    assert Path("out/comparison.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("against", "said"),
+    [
+        ("epochs", "must be a field that is varied (lr), got 'epochs'"),
+        ("seed", "must be a field that is varied (lr), got 'seed'"),
+        (7, "must be a field that is varied (lr), got 7"),
+    ],
+)
+def test_a_picture_is_against_what_is_varied(write, command, against, said) -> None:
+    path = write(grid={"lr": [0.01, 0.02], "seed": [0, 1]}, picture={"against": against})
+    status, _, error = command("grid", path)
+    assert (status, error) == (2, f"error: '{path}': picture.against {said}\n")

@@ -304,3 +304,12 @@ def test_mistakes_are_said_in_one_line(command, here, words, text, said) -> None
     assert said in err
     assert err.count("\n") == 1
     assert {path.name for path in here.iterdir()} == {"a.yaml", "note.txt"}
+
+
+def test_an_experiment_is_started_once(write, command, monkeypatch) -> None:
+    path = write(grid={"lr": [0.01, 0.02]})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, said = command("grid", path)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "an experiment must be started once, without torchrun" in said
+    assert not (path.parent / "runs").exists()

@@ -45,10 +45,25 @@ def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path) -> None:
         RunFolder.create(tmp_path / "empty", config),
     ):
         pass
+    theirs = tmp_path / "theirs" / "config.json"
+    theirs.parent.mkdir()
+    for content in ('{"my precious": "settings"}', "model: none"):
+        theirs.write_text(content)
+        with pytest.raises(UsageError, match="is not empty"):
+            check_output(theirs.parent)
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "inside"):
         with pytest.raises(UsageError, match="is a file"):
             check_output(path)
+
+
+def test_what_killed_processes_left_of_checkpoints_is_deleted(tmp_path) -> None:
+    left = ["last.pt.tmp", "last.pt.1a2b3c4d.tmp", "best.pt.5e6f7a8b.tmp"]
+    others = ["last.pt", "last.previous.pt", "notes.tmp", "report.html.9c0d1e2f.tmp"]
+    for name in left + others:
+        (tmp_path / name).write_text("half")
+    with RunFolder(tmp_path).alone():
+        assert {path.name for path in tmp_path.iterdir()} == set(others)
 
 
 def test_a_json_file_is_written_whole(tmp_path) -> None:
@@ -135,7 +150,7 @@ def test_a_checkpoint_of_another_model(tiny, tmp_path) -> None:
 
 def test_a_run_that_saved_nothing_may_be_written_over(tmp_path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text("{}")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(TrainConfig().to_dict()))
     check_output(tmp_path / "run")
     (tmp_path / "run" / "last.pt").write_bytes(b"")
     with pytest.raises(UsageError, match="is not empty"):
