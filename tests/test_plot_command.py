@@ -91,6 +91,16 @@ def test_runs_compared(run, capsys, tmp_path, monkeypatch) -> None:
     figure = plot.curves([run, second])
     assert figure.get_suptitle() == "2 runs on digits"
     assert names(figure) == ["first", "second"]
+    words = ["curves", run, second, "--labels", "plain", "smooth", "--title", "Two seeds"]
+    assert printed(capsys, *words, "--output", tmp_path / "two.svg").endswith("two.svg\n")
+    drawing = (tmp_path / "two.svg").read_text()
+    assert all(f"<!-- {text} -->" in drawing for text in ("plain", "smooth", "Two seeds"))
+    assert plot.curves([run], title="Mine").get_suptitle().startswith("Mine")
+    for wrong in (["a"], ["a", "a"], ["a", "b", "c"]):
+        with pytest.raises(UsageError, match="labels must be 2 different names, got a"):
+            plot.curves([run, second], labels=wrong)
+    with pytest.raises(UsageError, match="labels must be left out for a single run, got a"):
+        plot.curves([run], labels=["a"])
     # the same name in another folder
     same = other_run(run, tmp_path / "deep" / "first")
     assert names(plot.curves([run, same])) == [str(run), str(same)]
@@ -104,6 +114,7 @@ def test_runs_compared(run, capsys, tmp_path, monkeypatch) -> None:
         for name in ("one", "two")
     )
     assert plot.curves([one, two]).get_suptitle().startswith("not comparable")
+    assert plot.curves([one, two], title="Birds").get_suptitle().startswith("Birds, not comparable")
     monkeypatch.chdir(tmp_path)
     assert printed(capsys, "curves", run, second) == "curves: curves.png\n"
     assert Path("curves.png").exists()

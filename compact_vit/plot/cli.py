@@ -30,6 +30,10 @@ def _curves_flags(parser: Parser) -> None:
     parser.add_argument(
         "--axes", metavar="KIND", default="linear", help="linear or log-log (default: linear)"
     )
+    parser.add_argument(
+        "--labels", metavar="NAME", nargs="+", help="what the runs are called (their folders)"
+    )
+    parser.add_argument("--title", metavar="TEXT", help="above the picture (the data set's name)")
 
 
 def _curves(args: argparse.Namespace) -> tuple[Figure, Path]:
@@ -37,7 +41,8 @@ def _curves(args: argparse.Namespace) -> tuple[Figure, Path]:
 
     where = Path(args.runs[0]) if len(args.runs) == 1 else Path()
     name = "curves" if args.axes == "linear" else f"curves-{args.axes}"
-    return figures.curves(args.runs, args.axes), where / f"{name}.png"
+    figure = figures.curves(args.runs, args.axes, labels=args.labels, title=args.title)
+    return figure, where / f"{name}.png"
 
 
 def _confusion(args: argparse.Namespace) -> tuple[Figure, Path]:

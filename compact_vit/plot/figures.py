@@ -50,11 +50,21 @@ Run: TypeAlias = str | os.PathLike[str]
 _STEPS = 20_000
 
 
-def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
+def curves(
+    runs: Sequence[Run],
+    axes: str = "linear",
+    *,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Loss and accuracy over the epochs: a run's splits, or several runs' held-out split.
 
-    Runs still going are drawn as far as they are. Runs on different data sets are titled so.
+    Runs still going are drawn as far as they are. Several are called by their ``labels``, else by
+    their folders; those on different data sets are titled so, whatever the ``title``.
     """
+    if labels is not None and (len(runs) == 1 or len(set(labels)) != len(runs)):
+        wanted = "left out for a single run" if len(runs) == 1 else f"{len(runs)} different names"
+        raise UsageError(f"labels must be {wanted}, got {', '.join(labels)}")
     paths = [Path(run).resolve() for run in runs]
     for run, path in zip(runs, paths, strict=True):
         if paths.count(path) > 1:
@@ -63,18 +73,18 @@ def curves(runs: Sequence[Run], axes: str = "linear") -> Figure:
     read = [(folder.config(), folder.history()) for folder in folders]
     if len(read) == 1:
         ((config, history),) = read
-        return draw_curves(history, config, axes)
-    names = [path.name for path in paths]
+        return draw_curves(history, config, axes, title)
+    names = list(labels or [path.name for path in paths])
     if len(set(names)) < len(names):
         names = [os.fspath(run) for run in runs]
     data = [data_name(config) for config, _ in read]
     sets = {c.data_dir if c.dataset == "folder" else c.dataset for c, _ in read}
     if len(sets) > 1:
         names = [f"{name}, {of}" for name, of in zip(names, data, strict=True)]
-        title = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"
-    else:
-        title = f"{len(read)} runs on {data[0]}"
+        apart = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"
+        title = f"{title}, {apart}" if title else apart
     histories = [named(history, config.overfit) for config, history in read]
+    title = title or f"{len(read)} runs on {data[0]}"
     return compare_curves(dict(zip(names, histories, strict=True)), title, axes)
 
 

@@ -132,9 +132,18 @@ def write_curves(path: Path, history: list[dict[str, Any]], config: TrainConfig)
     save_figure(draw_curves(history, config), path)
 
 
-def draw_curves(history: list[dict[str, Any]], config: TrainConfig, axes: str = "linear") -> Figure:
-    """Loss and accuracy of a run over the epochs; ``axes`` as in ``plot_curves``."""
-    title = run_title(config)
+def draw_curves(
+    history: list[dict[str, Any]],
+    config: TrainConfig,
+    axes: str = "linear",
+    title: str | None = None,
+) -> Figure:
+    """Loss and accuracy of a run over the epochs; ``axes`` as in ``plot_curves``.
+
+    The ``title`` is the model's and the data set's without another, and says what the training loss
+    is of.
+    """
+    title = title or run_title(config)
     if config.label_smoothing:
         title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
     if config.class_weight != "none":
