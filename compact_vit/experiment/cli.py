@@ -17,7 +17,7 @@ from ..cli import Chooser, Parser, program
 from ..errors import UsageError, tell
 from ..strict_yaml import assignment
 from .fields import check_field
-from .plan import PAGE, PICTURE, read_experiment
+from .plan import MEANS, PAGE, PICTURE, TABLE, read_experiment
 
 
 def _grid(args: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def _grid(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": result.rows, "means": result.means}, indent=2))
     else:
         print(told("table", result.rows, result.means, experiment.varied))
-        print(_whereabouts(result.output, (PAGE, PICTURE), "a folder a run"))
+        print(_whereabouts(result.output, (PAGE, TABLE, MEANS, PICTURE), "a folder a run"))
     return _status(result.failed, f"{len(result.rows)} runs")
 
 
@@ -44,7 +44,7 @@ def _search(args: argparse.Namespace) -> int:
         assert experiment.search is not None  # or it would have been refused
         space = list(experiment.search.space)
         print(told("table", result.rows, space, result.best, result.looks))
-        names = (BEST, PAGE, SEARCH_PICTURE)
+        names = (BEST, PAGE, TABLE, SEARCH_PICTURE)
         print(_whereabouts(result.output, names, "a folder a trial"))
     return _status(result.failed, f"{len(result.rows)} trials")
 

@@ -30,7 +30,7 @@ from .plan import (
 )
 from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
 from .record import AGAIN, NOTHING, comparable, row_of, state_of
-from .table import MEAN_NOTES, mean_columns, means, notes, run_columns
+from .table import mean_columns, mean_notes, means, notes, run_columns
 from .words import in_words
 
 
@@ -245,7 +245,7 @@ def told(
     text = render(format, run_columns(rows, fields), rows, {}, notes(rows))
     if averaged:
         columns = mean_columns(rows, fields)
-        text += "\n\n" + render(format, columns, averaged, {}, MEAN_NOTES)
+        text += "\n\n" + render(format, columns, averaged, {}, mean_notes(rows))
     return text
 
 

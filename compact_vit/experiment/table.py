@@ -82,12 +82,6 @@ def means(rows: Rows, fields: Sequence[str]) -> list[dict[str, Any]]:
     return [_mean(group, others) for group in groups.values()]
 
 
-#: What the means cannot be read without.
-MEAN_NOTES = [
-    "means over seeds; ±: sample standard deviation; missing, if there are any: runs that did not "
-    "finish"
-]
-
 _AVERAGED = ("accuracy", "picked", "lowest_loss", "highest_accuracy", "seconds")
 
 
@@ -130,6 +124,12 @@ def mean_columns(rows: Rows, fields: Sequence[str]) -> list[Column]:
         ),
         Column("seconds", "seconds", _seconds),
     ]
+
+
+def mean_notes(rows: Rows) -> list[str]:
+    """What the means over ``rows`` cannot be read without."""
+    missing = "; missing: runs that did not finish" * any(row["error"] for row in rows)
+    return [f"means over seeds; ±: sample standard deviation{missing}"]
 
 
 def notes(rows: Rows) -> list[str]:

@@ -26,8 +26,8 @@ CONVENTIONS = Notes(
         "some published figures leave out the attention products: queries by keys, weights by "
         "values, tokens by pooling weights.",
         "Activations: what autograd keeps of one picture for the backward pass in training, in "
-        "float32, with attention written out; a fused attention kernel keeps little of what its "
-        "products do.",
+        "float32, with attention written out and dropout as the model is built (of attention 0.1, "
+        "if nothing else is said); a fused attention kernel keeps little of what its products do.",
         "Weights: all parameters in float32. MB: 10^6 bytes.",
     ]
 )

@@ -178,6 +178,7 @@ def test_what_cannot_be_is_recorded_and_tried_again_when_asked(grid, starts) -> 
     assert failed["accuracy"] is None
     assert failed["error"] in Path("out/table.md").read_text()
     assert [(mean["seeds"], mean["missing"]) for mean in result.means] == [(2, 0), (0, 2)]
+    assert "; missing: runs that did not finish" in Path("out/table.md").read_text()
     assert grid(**keys).rows == result.rows
     assert len(starts()) == 4
     assert grid(**keys, retry=True).rows == result.rows
@@ -325,7 +326,9 @@ def test_the_command_tells_its_progress_and_its_failures(command, write, starts)
     assert lines[3].startswith("1 of 2 runs failed: ")
     assert len(lines) == 4
     assert "59.00" in out
-    assert out.endswith("\neverything is in out: table.md, comparison.png, a folder a run\n")
+    assert out.endswith(
+        "\neverything is in out: table.md, table.csv, comparison.png, a folder a run\n"
+    )
     status, out, err = command("grid", path, "--output", "out", "--json", "--quiet")
     assert json.loads(out)["rows"][0]["accuracy"] == 59.0
     assert (status, len(err.splitlines())) == (1, 1)

@@ -204,7 +204,9 @@ def test_what_failed_is_said_with_the_way_out(command, write, starts, monkeypatc
         path = write(f"{action}.yaml", train=TRAIN, **keys)
         status, out, err = command(action, path, "--quiet")
         assert status == 1
-        assert out.endswith(f"\neverything is in runs/{action}: table.md\n")  # and nothing else
+        assert out.endswith(
+            f"\neverything is in runs/{action}: table.md, table.csv\n"
+        )  # and nothing else
         assert err.endswith("with what was stopped, and --retry with the rest\n")
         before = len(starts())
         command(action, path, "--quiet", "--retry")
@@ -312,7 +314,7 @@ def test_a_real_search(command, write) -> None:
     assert [line.split("]")[0] for line in err.splitlines()[1:]] == ["[1/1"]
     best = json.loads(Path("out/best.json").read_text())
     assert f"{best['test_accuracy']:.2f}% test accuracy on 360 pictures" in out
-    assert out.endswith("is in out: best.json, table.md, search.png, a folder a trial\n")
+    assert out.endswith("is in out: best.json, table.md, table.csv, search.png, a folder a trial\n")
     from compact_vit.evaluate import evaluate_run
 
     trained, evaluation = evaluate_run(Path("out", best["run"]))
