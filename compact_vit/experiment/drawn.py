@@ -75,6 +75,11 @@ def _drawn_against(
         name: [Point(value, *mean_and_spread(found)[:2]) for value, found in values.items()]
         for name, values in groups.items()
     }
+    if len(lines) > MOST_CURVES:
+        sign, extreme = (-1, "lowest") if key == "lowest_loss" else (1, "highest")
+        title += f", the {MOST_CURVES} that come {extreme} of {len(lines)}"
+        best = sorted(lines, key=lambda name: max(sign * point.mean for point in lines[name]))
+        lines = {name: line for name, line in lines.items() if name in best[-MOST_CURVES:]}
     splits = {row["watched" if key == "lowest_loss" else "split"] for row in done}
     if any(len(found) > 1 for values in groups.values() for found in values.values()):
         title += ", means over seeds, ± sample standard deviation"

@@ -441,7 +441,7 @@ def test_tables_are_brief_and_files_are_exact(grid) -> None:
     assert "0.012345678" in Path("out/table.csv").read_text()
 
 
-def test_the_picture_of_accuracies_against_a_field(grid, starts, monkeypatch) -> None:
+def test_the_picture_of_accuracies_against_a_field(grid, write, starts, monkeypatch) -> None:
     from compact_vit.experiment import drawn
 
     asked = []
@@ -462,6 +462,14 @@ def test_the_picture_of_accuracies_against_a_field(grid, starts, monkeypatch) ->
     assert (x, y) == ("lr", "test accuracy (%), last epoch")
     assert title.startswith("exp: 8 of 8 runs on digits, means over seeds, ±")
     assert Path("out/comparison.png").stat().st_size > 10_000
+    keys = {"lr": [0.01, 0.02], "epochs": list(range(3, 18))}
+    path = write("many.yaml", grid=keys, train=train | {"seed": 0}, picture={"against": "epochs"})
+    run_grid(read_experiment(path), output="many", workers=2, cores=2, quiet=True)
+    assert list(asked[-1][0]) == ["lr 0.01", "lr 0.02"]
+    path = write("many.yaml", grid=keys, train=train | {"seed": 0}, picture={"against": "lr"})
+    run_grid(read_experiment(path), output="many", workers=2, cores=2, quiet=True)
+    assert len(asked[-1][0]) == 14
+    assert asked[-1][3] == "many: 30 of 30 runs on digits, the 14 that come highest of 15"
 
 
 @pytest.mark.parametrize(
