@@ -17,7 +17,7 @@ from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
 from ..tables import FORMATS, render, write_text
 from .runs import LeftOut, Pictures, effective_parameters, read_runs
-from .told import COLUMNS, as_dict, convention, one_score
+from .told import COLUMNS, as_dict, as_record, convention, one_score
 from .units import count
 
 AGAINST = ("parameters", "macs", "latency")
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.format == "table" and args.accuracy is not None and len(rows) == 1:
         text = one_score(rows[0], args.floor, [*asked.remarks, *left_out])
     else:
-        dicts = [as_dict(row, args.floor) for row in rows]
+        plain = as_record if args.format == "csv" else as_dict
+        dicts = [plain(row, args.floor) for row in rows]
         text = render(args.format, COLUMNS, dicts, head, [*notes, *left_out])
     if args.plot:
         from ..plots import save_figure

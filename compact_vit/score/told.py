@@ -51,6 +51,13 @@ def as_dict(row: Row, floor: float) -> dict[str, Any]:
     }
 
 
+def as_record(row: Row, floor: float) -> dict[str, Any]:
+    """The same for CSV, a number a cell."""
+    values = as_dict(row, floor)
+    low, high = values.pop("interval") or (None, None)
+    return values | {"interval_low": low, "interval_high": high}
+
+
 def convention(floor: float, results: Sequence[Result]) -> dict[str, Any]:
     """The floor, the unit and what counts, for machines and in sentences."""
     sentences = [
