@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.data.catalog import dataset_info
-from compact_vit.errors import UsageError, unknown
+from compact_vit.errors import UsageError, tell, unknown
 from compact_vit.experiment.names import name_by
+from compact_vit.experiment.plan import PAGE
 from compact_vit.files import check_is_file
 from compact_vit.models.names import config_of
 from compact_vit.published import PublishedResult, published_datasets, published_results
@@ -112,7 +113,11 @@ def record(
     row: Row, summaries: Sequence[Mapping[str, Any]], script: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """``row`` in the table, of the runs that have finished, and of the published ``script``'s."""
-    published = None if row.published is None else row.published.accuracy
+    known = row.published
+    classes = {summary["num_classes"] for summary in summaries}
+    if known is not None and classes - {dataset_info(known.dataset).num_classes}:
+        known = None  # of another task
+    published = None if known is None else known.accuracy
     told = dict.fromkeys(column.key for column in COLUMNS) | {
         "name": row.model,
         "recipe": row.recipe,
@@ -126,14 +131,12 @@ def record(
     final, bare = first["final"], first["parameters_without_positions"]
     same = final["epoch"], final["n"]
     theirs = [s["accuracy"] for s in script if (s["epochs"], s.get("n")) == same]
-    classes = row.published and dataset_info(row.published.dataset).num_classes
-    alike = (final["epoch"], first["num_classes"]) == (LENGTH, classes)  # in length and in task
     return told | {
         "script": _mean(theirs) if theirs else None,
         "accuracy": accuracy.mean,
         "deviation": accuracy.deviation,
         "epochs": final["epoch"],
-        "difference": accuracy.mean - published if published and alike else None,
+        "difference": accuracy.mean - published if published and final["epoch"] == LENGTH else None,
         "n": final["n"],
         "parameters": first["parameters"],
         "bare": bare,
@@ -225,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         record(row, summaries, script.get(row.model, ()) if row.recipe == "published-200" else ())
         for row, summaries in runs.items()
     ]
+    dataset = dataset if any(told["published"] for told in records) else None
     every = [summary for summaries in runs.values() for summary in summaries]
     command = shlex.join(["python", "benchmarks/accuracy.py", *_anywhere(words)])
     text = render("markdown", COLUMNS, records, {}, notes(every, dataset, args.copy, command))
@@ -232,6 +236,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     titled = f"# {title}\n\n{text}"
     write_text(markdown, titled)
     print(text)
+    if failed:
+        tell(
+            f"{failed} runs have not finished: why is in {output / PAGE}, --retry tries them again"
+        )
     return 1 if failed else 0
 
 

@@ -61,12 +61,13 @@ def _header(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     if "dataset" in training:
         header["datasets"] = [training["dataset"]]
     if results is not None and "dataset" in training:
+        dataset, copy = training["dataset"], training.get("copy")
         metric = {"type": "accuracy", "value": round(results["accuracy"], 4)}
         tested = {
             "task": {"type": "image-classification"},
             "dataset": {
-                "name": training["dataset"],
-                "type": training["dataset"],
+                "name": f"{dataset} ({copy})" if copy else dataset,
+                "type": dataset,
                 "split": results["split"],
             },
             "metrics": [metric],

@@ -241,7 +241,7 @@ class CompactTransformer(nn.Module):
     def from_pretrained(
         cls, source: str | os.PathLike[str], *, revision: str | None = None, **options: Any
     ) -> "CompactTransformer":
-        """The model in the folder ``source``, or ``user/name`` on the Hugging Face hub.
+        """The model in the folder ``source``, of the package, or ``user/name`` on the hub.
 
         In evaluation mode. ``options`` are fields of ``ModelConfig``: another ``img_size`` resizes
         the positions, other ``in_chans`` adapt the first convolution, of other ``num_classes`` the

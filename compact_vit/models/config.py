@@ -29,6 +29,9 @@ CCT2: dict[str, Any] = {"mlp_kernel": 3, "tokenizer_norm": True}
 #: The largest number of classes, of channels and width: beyond, their sizes are no numbers.
 MOST = 1_000_000_000
 
+#: The most layers, and convolutions of a tokenizer: far beyond, a model is not built in an hour.
+MOST_LAYERS = 1_000
+
 #: The largest convolution within an MLP: far beyond, its weights fit into no memory.
 MOST_KERNEL = 99
 
@@ -123,9 +126,11 @@ def _check(config: ModelConfig) -> None:
     need(is_whole(config.num_classes, 0), "num_classes", "a whole number, 0 for no classifier")
     for field in ("num_classes", "in_chans", "embed_dim"):
         need(getattr(config, field) <= MOST, field, f"at most {MOST:,}")
+    need(config.depth <= MOST_LAYERS, "depth", f"at most {MOST_LAYERS:,}")
     patches = config.family in ("vit_lite", "cvt")
     wanted = "0: patches have no convolutions" if patches else "a whole number of at least 1"
     need(is_whole(config.num_convs, 0) and (config.num_convs == 0) == patches, "num_convs", wanted)
+    need(config.num_convs <= MOST_LAYERS, "num_convs", f"at most {MOST_LAYERS:,}")
     need(config.embed_dim % config.num_heads == 0, "embed_dim", "a multiple of num_heads")
     need(is_real(config.mlp_ratio) and config.mlp_ratio > 0, "mlp_ratio", "a positive number")
     wide = config.embed_dim * config.mlp_ratio >= 1

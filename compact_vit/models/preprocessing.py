@@ -107,6 +107,10 @@ class Preprocess:
                 "model's pretrained_cfg (of a folder of weights in its config.json), or take "
                 "weights that say it, by pretrained=True, from_pretrained or load_model"
             )
+        for name in ("mean", "std"):
+            said = card[name]
+            if not isinstance(said, list | tuple) or len(said) not in (1, in_chans):
+                raise UsageError(f"{name} must be {in_chans} numbers, got {said!r:.60}")
         return cls(
             size,
             _for_channels(card["mean"], in_chans),

@@ -27,7 +27,7 @@ from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, as_taken, first_conv
 from .reference import load_reference_state_dict
-from .shipped import CARD, WEIGHTS
+from .shipped import CARD, WEIGHTS, weights_at
 
 #: What makes another model of a compact transformer, and does not show in its weights' shapes.
 _UNSEEN = ("num_heads", "residual")
@@ -225,7 +225,7 @@ def _for_channels(weight: Tensor, in_chans: int) -> Tensor:
 def from_pretrained(
     source: str | os.PathLike[str], revision: str | None = None, **options: Any
 ) -> CompactTransformer:
-    """The model in the folder ``source``, or of the name ``user/name`` on the hub.
+    """The model in the folder ``source``, of a name in the package, or ``user/name`` on the hub.
 
     In evaluation mode; ``options`` as in ``build_pretrained``.
     """
@@ -234,6 +234,8 @@ def from_pretrained(
         raise UsageError(f"'{source}' is a file: give the folder it is in, with {CARD} beside it")
     if not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)):
         folder = _fetched(os.fspath(source), revision)
+    elif not folder.is_dir():
+        folder = weights_at(source) or folder
     return build_pretrained(read_folder(folder), **options).eval()
 
 

@@ -155,6 +155,8 @@ def test_unknown_options_are_told_the_nearest(option: str, nearest: str) -> None
         ({"in_chans": 0}, "in_chans must be a whole number of at least 1, got 0"),
         ({"in_chans": True}, "in_chans must be a whole number of at least 1, got True"),
         ({"depth": 0}, "depth must be a whole number of at least 1, got 0"),
+        ({"depth": 1001}, "depth must be at most 1,000, got 1001"),
+        ({"num_convs": 1001}, "num_convs must be at most 1,000, got 1001"),
         ({"num_heads": 3}, "embed_dim must be a multiple of num_heads, got 128"),
         ({"mlp_ratio": 0}, "mlp_ratio must be a positive number, got 0"),
         ({"mlp_ratio": float("nan")}, "mlp_ratio must be a positive number, got nan"),

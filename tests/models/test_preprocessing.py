@@ -248,3 +248,13 @@ def test_many_channels() -> None:
     assert torch.equal(prepared(torch.ones(4, 8, 8)), torch.full((4, 8, 8), 2.0))
     with pytest.raises(UsageError, match="give tensors to a model of 4 channels"):
         prepared(picture(8, 8))
+
+
+@pytest.mark.parametrize("wrong", [(0.1, 0.9), (0.1, 0.2, 0.3, 0.4), (), [], 0.5, "0.5", None])
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_a_number_for_each_channel_or_one_for_all(name, wrong) -> None:
+    right = {"mean": (0.1, 0.2, 0.3), "std": [0.5]}
+    preprocess = Preprocess.of(right, 3, (32, 32))
+    assert (preprocess.mean, preprocess.std) == ((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+    with pytest.raises(UsageError, match=f"^{name} must be 3 numbers, got "):
+        Preprocess.of(right | {name: wrong}, 3, (32, 32))

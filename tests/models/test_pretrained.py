@@ -453,6 +453,8 @@ def test_by_name(package) -> None:
     ):
         assert same(model, package)
         assert model.config == package.config
+    for name in ("cct_2_3x2", "cct_2_3x2.cifar10"):
+        assert same(CompactTransformer.from_pretrained(name), package)
         assert model.training  # as every model that create_model builds
         assert model.transforms().mean == INPUT["mean"]
     model = cct_2_3x2(pretrained=True, num_classes=5, img_size=48, in_chans=1, drop_path=0.3)
