@@ -194,7 +194,7 @@ def _parser() -> Parser:
         const="on",
         default="auto",
         metavar="WHEN",
-        help="torch.compile, on or off (auto: what evaluate and predict do)",
+        help="torch.compile, on or off (default: auto, which is off, as in evaluate and predict)",
     )
     parser.add_argument(
         "--rounds", type=at_least_one, default=10, metavar="N", help="turns (default: 10)"

@@ -107,7 +107,10 @@ def _add_flags(parser: Parser) -> None:
         "--output", metavar="FOLDER", help="where to write (default: runs/ and the file's name)"
     )
     parser.add_argument(
-        "--cores", type=_count, metavar="N", help="to compute on (default: the machine's)"
+        "--cores",
+        type=_count,
+        metavar="N",
+        help="to compute on (default: those there are for this process)",
     )
     parser.add_argument(
         "--workers",

@@ -89,7 +89,8 @@ def model_of(config: AnyConfig) -> AnyModel:
 def list_models(filter: str | Sequence[str] = "*", *, pretrained: bool = False) -> list[str]:
     """The named members that match a glob, or any of several: ``list_models("cct_*")``.
 
-    With ``pretrained`` only those that have weights in the package. A glob that begins with
+    With ``pretrained`` the models that have weights in the package, also those without a builder,
+    such as ``cct_2_3x3``. A glob that begins with
     ``timm/`` finds timm's models, which no other does.
     """
     patterns = [filter] if isinstance(filter, str) else filter
