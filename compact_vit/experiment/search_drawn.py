@@ -64,7 +64,7 @@ def draw_search(rows: Rows, space: Mapping[str, Choice | Range], title: str) -> 
                   frameon=False, fontsize=TICK)  # fmt: skip
     for place, (field, span) in enumerate(space.items()):
         axes = figure.add_subplot(grid[1 + place // columns, place % columns], sharey=over)
-        _against(axes, [row for row in seen if row[field] is not None], field, span)
+        _against(axes, seen, field, span)
         if place % columns == 0:
             axes.set_ylabel("val accuracy (%)", fontsize=LABEL)
     return figure

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..train.config import TrainConfig
-from .fields import DOTTED, check_field
+from .fields import DOTTED, check_field, located
 from .section import Section
 
 #: The keys of an experiment's file that a search reads.
@@ -61,6 +61,8 @@ def read_search(path: Path, whole: Section) -> Search | None:
         raise section.wrong("", "must hold at least one field, got none")
     for field in section.values:
         check_field(field, f"'{path}': search")
+        if field == DOTTED[:-1]:
+            raise section.wrong(field, "must be options one by one, such as model_options.widths")
     space = {field: _dimension(path, section, field) for field in section.values}
     return Search(
         space,
@@ -73,8 +75,7 @@ def read_search(path: Path, whole: Section) -> Search | None:
 
 def _dimension(path: Path, section: Section, field: str) -> Choice | Range:
     if isinstance(section.values[field], list):
-        values = section.listed(field)
-        return Choice(tuple(values))
+        return Choice(tuple(located(field, v, path.parent) for v in section.listed(field)))
     span = Section(path, f"search.{field}", section.values[field])
     span.only("key", ("low", "high", "step", "log"))
     low, high = span.number("low"), span.number("high")

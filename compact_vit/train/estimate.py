@@ -86,7 +86,7 @@ class Forecast:
         seconds = whole_run(step_seconds, len(loader), self.evaluated, loader.batch_size, epochs)
         count = f"{epochs} epoch{'s' * (epochs > 1)}"
         text = f"{count} will take about {duration(seconds)} on this machine"
-        if seconds > LONG:
+        if seconds > LONG and not state.epoch:  # a resumed run stays what it is
             options = shorter_runs(self.config, state.model, seconds)
             text += f"; less: {', '.join(options)}" if options else ""
         self.progress.say(text)

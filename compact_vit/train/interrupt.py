@@ -100,6 +100,8 @@ class Stopper:
         return 0
 
     def saved(self, seconds: float) -> None:
-        """Hear how long a save took; it is no step."""
+        """Hear how long a save took; it is no step, but an evaluation just before it is one."""
+        now = time.perf_counter()
         self.longest_save = max(self.longest_save, seconds)
-        self.checked = time.perf_counter()
+        self.longest_step = max(self.longest_step, now - seconds - self.checked)
+        self.checked = now

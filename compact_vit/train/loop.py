@@ -281,8 +281,8 @@ class _Run:
         pictures = splits.test if self.config.report_on == "test" else self.watched[1]
         if last is None or pictures is not self.watched[1]:
             last = self._evaluate(pictures)
-        best = None
-        if state.best is not None:
+        best = None if state.best is None else last
+        if state.best is not None and state.best["epoch"] != state.epoch:
             weights = self.together.share(lambda: load_checkpoint(folder.best)["weights"])
             kept = {k: v.clone() for k, v in state.result.state_dict().items()}
             state.result.load_state_dict(weights)

@@ -43,7 +43,7 @@ class _Source:
 
 
 def start_from(state: TrainState, config: TrainConfig) -> None:
-    """Give the model ``config.init_from``: a finished run, a folder of weights, or their name.
+    """Give the model ``config.init_from``: a run, a folder of weights, or their name.
 
     Of a run they are the best epoch's if it picked one; a name is that of weights in the package.
     A head for another number of classes stays new, positions of another token grid are resized,

@@ -11,6 +11,7 @@ import pytest
 from compact_vit.errors import UsageError
 from compact_vit.experiment import plan_runs, read_experiment, run_grid
 from compact_vit.experiment.names import name_by
+from compact_vit.experiment.space import Choice
 from compact_vit.models.shipped import weights_at
 from compact_vit.train.config import TrainConfig
 
@@ -202,6 +203,7 @@ SEARCHES = [
     (GOOD, "'a.yaml' has no search: give what it is to look through"),
     (GOOD + S, "report_on must not be 'val' without a validation split"),
     (V + "search: {}", "search must hold at least one field"),
+    (V + "search: {model_options: [{mlp_kernel: 3}]}", "search.model_options must be options one"),
     (V + "search: {lr: 3}", "search.lr must be keys with their values, got 3"),
     (V + "search: {lr: {low: 1}}", "search.lr.high must be a number, got None"),
     (V + "search: {lr: {low: 1, high: 1}}", "search.lr.low must be below high (1)"),
@@ -313,3 +315,14 @@ def test_an_experiment_is_started_once(write, command, monkeypatch) -> None:
     assert (status, said.count("\n")) == (2, 1)
     assert "an experiment must be started once, without torchrun" in said
     assert not (path.parent / "runs").exists()
+
+
+def test_searched_paths_are_meant_from_the_file(write) -> None:
+    Path("deep").mkdir()
+    searched = {"init_from": ["../run", "cct_2_3x2", None], "model": ["mlp", "mlp_naive"]}
+    search = read_experiment(write("deep/exp.yaml", search=searched)).search
+    assert search is not None
+    assert search.space == {
+        "init_from": Choice((f"{Path.cwd()}/run", "cct_2_3x2", None)),
+        "model": Choice(("mlp", "mlp_naive")),
+    }

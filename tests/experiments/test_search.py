@@ -15,6 +15,8 @@ import pytest
 
 from compact_vit.errors import UsageError
 from compact_vit.experiment import child, journal, read_experiment, run_search
+from compact_vit.experiment.search_drawn import draw_search
+from compact_vit.experiment.space import Choice
 from compact_vit.train.config import TrainConfig
 
 TRAIN = {"dataset": "digits", "model": "mlp", "val_fraction": 0.1}
@@ -439,3 +441,13 @@ def test_a_val_folder_without_a_test_folder_is_what_is_tested_on(
     train["val_fraction"] = 0.25
     run_search(read_experiment(write(train=train, **keys)), output="out", quiet=True)
     assert len(tested) == 1
+
+
+def test_trials_without_a_value_are_drawn_as_well() -> None:
+    rows = [
+        {"trial": i, "state": "finished", "val_accuracy": 50.0 + i, "init_from": value}
+        for i, value in enumerate((None, "a", None))
+    ]
+    figure = draw_search(rows, {"init_from": Choice((None, "a"))}, "a search")
+    dots = figure.axes[1].get_lines()[0]
+    assert list(zip(*dots.get_data(), strict=True)) == [(0, 50.0), (1, 51.0), (0, 52.0)]

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -102,6 +103,18 @@ def test_the_forecast_and_what_takes_less(tiny, tmp_path, capsys, monkeypatch) -
     forecast = next(line for line in said.splitlines() if "will take about" in line)
     assert re.search(r"; less: --model cct_4_3x2 about \d+ s, --model cct_2_3x2 about", forecast)
     assert "--epochs" not in forecast  # a single epoch cannot be fewer
+
+
+@pytest.mark.parametrize(("epoch", "told"), [(0, "; less: x"), (1, "")])
+def test_a_resumed_run_is_not_told_what_takes_less(tiny, monkeypatch, epoch, told) -> None:
+    monkeypatch.setattr(estimate, "LONG", 1e-3)
+    monkeypatch.setattr(estimate, "shorter_runs", lambda *args: ["x"])
+    said = []
+    loader = type("Loader", (list,), {"batch_size": 6})(range(4))
+    state = SimpleNamespace(epoch=epoch, loader=loader, model=None)
+    progress = SimpleNamespace(first=epoch, quiet=False, say=said.append)
+    estimate.Forecast(tiny(epochs=2), state, 12, progress)._announce(1.0)
+    assert [line.partition(" on this machine")[2] for line in said] == [told]
 
 
 def test_the_forecast_leaves_out_what_cannot_be(tiny, tmp_path, capsys, monkeypatch) -> None:

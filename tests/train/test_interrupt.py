@@ -142,6 +142,20 @@ def test_the_limit_leaves_time_for_a_step_and_a_save(monkeypatch) -> None:
     assert caught.value.status == 124
 
 
+def test_an_evaluation_that_nobody_asked_within_counts_as_a_step(monkeypatch) -> None:
+    """As that of several processes, who could not stop together."""
+    clock = Clock()
+    monkeypatch.setattr(interrupt, "time", clock)
+    stopper = Stopper(limit=100.0)
+    stopper.check()
+    clock.now += 20.0 + 2.0
+    stopper.saved(2.0)
+    assert (stopper.longest_step, stopper.longest_save) == (20.0, 2.0)
+    clock.now += 35.0  # 57, and 2 x 20 and 2 x 2 more would be too many
+    with pytest.raises(Stopped, match="before the time limit"):
+        stopper.check()
+
+
 def test_a_limit_that_starting_outlasts_is_over(monkeypatch) -> None:
     """The step is taken all the same: resumed again and again, the run gets on."""
     clock = Clock()

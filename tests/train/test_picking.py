@@ -53,6 +53,16 @@ def test_best_is_picked_on_the_validation_split(tiny, tmp_path, looked_at) -> No
     assert all(torch.equal(v, last[k]) for k, v in result.model.state_dict().items())
 
 
+def test_a_last_epoch_that_is_the_best_is_tested_once(tiny, tmp_path, looked_at) -> None:
+    seen, said = looked_at
+    said += [50.0, 90.0]
+    result = train(tiny(val_fraction=0.25, epochs=2), output=tmp_path / "run", quiet=True)
+    assert seen == [9, 9, 12]
+    best, final = result.summary["best"], result.summary["final"]
+    assert (best["epoch"], best["picked_on"]) == (2, "val")
+    assert {key: best[key] for key in final} == final
+
+
 def test_a_kill_before_the_best_was_written(tiny, tmp_path, looked_at, same) -> None:
     _, said = looked_at
     said += [50.0, 90.0]
