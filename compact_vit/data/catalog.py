@@ -118,12 +118,12 @@ DATASETS: dict[str, DatasetInfo] = {info.name: info for info in _TABLE}
 
 def dataset_info(name: str) -> DatasetInfo:
     """The entry of the data set ``name``; ``UsageError`` with the nearest name if there is none."""
-    if name not in DATASETS and os.path.isdir(name):
-        raise UsageError(
-            f"unknown data set {name!r}: the folder of pictures there is --dataset folder "
-            f"--data-dir {name}"
-        )
     if name not in DATASETS:
+        if os.path.isdir(name):
+            raise UsageError(
+                f"unknown data set {name!r}: the folder of pictures there is --dataset folder "
+                f"--data-dir {name}"
+            )
         raise unknown("data set", name, DATASETS)
     return DATASETS[name]
 

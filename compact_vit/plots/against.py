@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import UsageError
+from ..errors import UsageError, is_real
 from .style import (
     NOTE,
     PAGE_WIDTH,
     PALETTE,
     TICK,
     label_axes,
+    legend_columns,
     new_figure,
     open_axes,
     plain,
@@ -45,9 +46,9 @@ def plot_against(lines: Mapping[str, Sequence[Point]], x: str, y: str, title: st
     if not 0 < len(lines) <= most:
         raise UsageError(f"a picture tells 1 to {most} lines apart, got {len(lines)}")
     values = list(dict.fromkeys(point.x for line in lines.values() for point in line))
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    numbers = all(map(is_real, values))
     places = {value: value if numbers else i for i, value in enumerate(values)}
-    columns = max(1, min(len(lines), 90 // (10 + max(map(len, lines)))))
+    columns = legend_columns(lines)
     named = len(lines) > 1
     figure = new_figure(PAGE_WIDTH, 3.2 + 0.18 * named * -(-len(lines) // columns), title)
     axes = figure.add_subplot()

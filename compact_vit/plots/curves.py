@@ -15,6 +15,7 @@ from .style import (
     PALETTE,
     TICK,
     label_axes,
+    legend_columns,
     log_ticks,
     new_figure,
     open_axes,
@@ -76,7 +77,7 @@ def compare_curves(
         raise UsageError(f"curves tell at most {most} runs apart, got {len(histories)}")
     held = {name: held_out(history) for name, history in histories.items()}
     mixed = len(set(held.values())) > 1
-    columns = max(1, min(len(held), 90 // (10 + max(map(len, held)))))
+    columns = legend_columns(held)
     rows = -(-len(held) // columns)
     quantities = _quantities(list(histories.values()))
     height = 3.0 + 0.18 * rows + 0.1 * max(0, len(held) - 14)

@@ -6,7 +6,7 @@ import io
 import os
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,11 @@ def grid_of(count: int, columns: int) -> tuple[int, int]:
     """Rows and columns that hold ``count`` things, at most ``columns`` wide."""
     columns = max(1, min(count, columns))
     return -(-count // columns), columns
+
+
+def legend_columns(names: Collection[str]) -> int:
+    """How many columns a legend of ``names`` has below a picture of ``PAGE_WIDTH``."""
+    return max(1, min(len(names), 90 // (10 + max(map(len, names)))))
 
 
 def shortened(names: Sequence[str], length: int) -> list[str]:

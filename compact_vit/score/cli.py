@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.format == "table" and args.accuracy is not None and len(rows) == 1:
         text = one_score(rows[0], args.floor, [*asked.remarks, *left_out])
     else:
-        plain = as_record if args.format == "csv" else as_dict
-        dicts = [plain(row, args.floor) for row in rows]
+        values_of = as_record if args.format == "csv" else as_dict
+        dicts = [values_of(row, args.floor) for row in rows]
         text = render(args.format, COLUMNS, dicts, head, [*notes, *left_out])
     if args.plot:
         from ..plots import save_figure
