@@ -18,7 +18,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _common import above_zero, print_head, print_table, train_step
 
@@ -26,6 +26,9 @@ from compact_vit.bench import at_least_one
 from compact_vit.cli import Parser, program
 from compact_vit.errors import UsageError
 from compact_vit.timing import TURN, Timing, seconds_in_turns
+
+if TYPE_CHECKING:
+    from compact_vit.train.distributed import Processes
 
 #: Elements of an average so short that only its latency counts.
 SHORT = 8
@@ -45,42 +48,52 @@ def _parser() -> Parser:
 
 
 def measure(rank: int, count: int, port: int, words: dict[str, Any], answers: Any) -> None:
-    """One of ``count`` processes: seconds of steps on shares, of short and of whole averages."""
+    """One of ``count`` processes; the first of them answers with what ``_measured`` gives."""
+    import torch
+
+    from compact_vit.train.distributed import processes
+
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    values = (rank, rank, count, "127.0.0.1", port)
+    os.environ |= {name: str(value) for name, value in zip(names, values, strict=True)}
+    torch.set_num_threads(words["threads"])
+    torch.manual_seed(0)
+    with processes() as together:
+        answer = _measured(together, words)
+    if rank == 0:
+        answers.put(answer)
+
+
+def _measured(together: Processes, words: dict[str, Any]) -> tuple[list[list[float]], int]:
+    """Seconds of steps on shares, of a short and of a whole average; the parameters."""
     import torch
     import torch.distributed as dist
 
     from compact_vit.models.zoo import create_model
 
-    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    values = (rank, count, "127.0.0.1", port)
-    os.environ |= {name: str(value) for name, value in zip(names, values, strict=True)}
-    torch.set_num_threads(words["threads"])
-    torch.manual_seed(0)
-    dist.init_process_group("gloo")
     model = create_model(words["model"], attention_dropout=0.0)
     parameters = sum(p.numel() for p in model.parameters())
-    shares = words["shares"] if count == 1 else [words["shares"][0] // count]
+    alone = together.count == 1
+    shares = words["shares"] if alone else [words["shares"][0] // together.count]
     calls = []
     for share in shares:
         step = train_step(
-            torch.nn.parallel.DistributedDataParallel(model) if count > 1 else model,
+            together.wrap(model),
             torch.optim.AdamW(model.parameters(), fused=True),
             "fp32",
             "off",
         )
         x = torch.randn(share, model.in_chans, *model.config.height_width)
         calls.append(lambda step=step, x=x: step(x, torch.zeros(len(x), dtype=torch.int64)))
-    if count > 1:
+    if not alone:
         for size in (SHORT, parameters):
-            values_ = torch.zeros(size)
-            calls.append(lambda values_=values_: dist.all_reduce(values_))
+            values = torch.zeros(size)
+            calls.append(lambda values=values: dist.all_reduce(values))
     device = torch.device("cpu")
-    turn = TURN if count == 1 else 0.0  # several must call equally often: once a turn
+    turn = TURN if alone else 0.0  # several must call equally often: once a turn
     rounds = words["rounds"]
     seconds = [seconds_in_turns([c], rounds=rounds, device=device, turn=turn)[0] for c in calls]
-    dist.destroy_process_group()
-    if rank == 0:
-        answers.put((seconds, parameters))
+    return seconds, parameters
 
 
 def run(count: int, words: dict[str, Any]) -> tuple[list[list[float]], int]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -162,6 +163,9 @@ def processes() -> Iterator[Processes]:
         torch.cuda.set_device(one.local % torch.cuda.device_count())
     ours = not dist.is_initialized()
     if ours:
+        # as default arguments it keeps the group that is there when it is first imported: gloo's
+        # threads would outlive destroy_process_group, and may abort a process that ends
+        import_module("torch.distributed.nn")
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         yield one

@@ -214,7 +214,9 @@ def test_batch_norms_are_evaluated_as_they_are_saved(start, tiny, tmp_path) -> N
     assert again.loss == pytest.approx(summary["final"]["loss"], rel=1e-6)
 
 
-def command(config_words: list[str], count: int) -> list[subprocess.CompletedProcess[str]]:
+def command(
+    config_words: list[str], count: int, program: tuple[str, ...] = ("-m", "compact_vit.train")
+) -> list[subprocess.CompletedProcess[str]]:
     """The command in ``count`` processes, as ``torchrun`` starts them."""
     port, children = free_port(), []
     for rank in range(count):
@@ -222,7 +224,7 @@ def command(config_words: list[str], count: int) -> list[subprocess.CompletedPro
         values = {name: str(value) for name, value in place.items()}
         children.append(
             subprocess.Popen(
-                [sys.executable, "-m", "compact_vit.train", *config_words],
+                [sys.executable, *program, *config_words],
                 env=os.environ | values | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -274,6 +276,30 @@ def test_torchrun(picture_folder, tmp_path) -> None:
     assert end.stdout.count("test accuracy") == 1
     assert end.stderr.count("epoch 1/1") == 1
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["processes"] == 2
+
+
+#: the command, and then the names of the threads that are left
+THREADS = """
+import glob, pathlib, sys
+from compact_vit.train.cli import main
+code = main(sys.argv[1:])
+print(*(pathlib.Path(name).read_text() for name in glob.glob("/proc/self/task/*/comm")))
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are named by Linux")
+@pytest.mark.parametrize("batch", ["12", "9"])
+def test_no_thread_of_gloo_outlives_the_run(picture_folder, tmp_path, batch) -> None:
+    """One that drops a tensor while the interpreter ends would abort the process."""
+    words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--img-size", "16"]
+    words += ["--model", "cvt_2_8", "--device", "cpu", "--batch-size", batch, "--epochs", "1"]
+    ends = command([*words, "--output", str(tmp_path / "run")], 2, ("-c", THREADS))
+    assert [end.returncode for end in ends] == ([0, 0] if batch == "12" else [2, 2])
+    for end in ends:
+        names = [line.strip() for line in end.stdout.splitlines()]
+        assert "python" in names
+        assert not [name for name in names if name.startswith(("pt_gloo", "gloo"))], names
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch) -> None:
