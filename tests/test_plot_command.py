@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -103,7 +104,9 @@ def test_runs_compared(run, capsys, tmp_path, monkeypatch) -> None:
         plot.curves([run], labels=["a"])
     # the same name in another folder
     same = other_run(run, tmp_path / "deep" / "first")
-    assert names(plot.curves([run, same])) == [str(run), str(same)]
+    above = Path(os.path.commonpath([run, same]))
+    told = [str(path.relative_to(above)) for path in (run, same)]
+    assert names(plot.curves([run, same])) == told
     # other data
     mnist = other_run(run, tmp_path / "mnist", dataset="mnist")
     figure = plot.curves([run, mnist])

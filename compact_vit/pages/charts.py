@@ -15,7 +15,7 @@ from ..ranking import Row
 from ..scoring import pareto_front
 
 WIDTH, HEIGHT = 440.0, 270.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 14.0, 12.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 12.0, 40.0
 _TICKS = 5
 #: Points are marked in lines of so few.
 _MARKED = 40
@@ -73,6 +73,8 @@ class Chart:
     bars: list[Bar] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
+    dot_names: Mapping[str, str] = field(default_factory=dict)
+    """What the key says of a kind of dots."""
 
     left, right, top, bottom = _LEFT, _RIGHT, _TOP, _BOTTOM
 
@@ -192,6 +194,7 @@ def ranking_chart(rows: Sequence[Row]) -> Chart:
         [Tick(x(value), f"{value:g}") for value in _log_numbers(low, high)],
         [Tick(y(value), f"{value:g}") for value in ticks],
         width,
+        dot_names={"run": "this run", "published": "published"},
     )
     front = [placed[i] for i in pareto_front([(size, accuracy) for _, size, accuracy in placed])]
     steps: list[tuple[float, float]] = []

@@ -41,6 +41,7 @@ def page_of_run(
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
+    training_loss: str,
     classes: Sequence[str],
     epoch: int | None,
     confusion: Sequence[Sequence[int]],
@@ -56,7 +57,8 @@ def page_of_run(
     """A page of HTML that needs no other file and no network, all names in it escaped.
 
     ``config``, ``summary`` and ``history`` are what the run's files hold; ``epoch`` is the one
-    whose weights gave the answers. ``confusion`` counts true classes in rows and predicted ones in
+    whose weights gave the answers. ``training_loss`` is what that loss is and the others are not,
+    or nothing. ``confusion`` counts true classes in rows and predicted ones in
     columns; ``reliability`` is what ``reliability_chart`` takes. ``ranking`` is of the run alone,
     or among the results ``published`` on a data set. ``kinds`` are the costs of a model that is
     made of them. Sections of which there is nothing say so, or are left out.
@@ -69,7 +71,7 @@ def page_of_run(
         summary=summary,
         tiles=_tiles(summary, len(classes)),
         curves=curve_charts(history),
-        smoothing=config.get("label_smoothing", 0.0),
+        training_loss=training_loss,
         standing=_standing(ranking),
         standing_chart=ranking_chart(ranking) if published else None,
         published=published,
@@ -149,7 +151,9 @@ def _tiles(summary: Mapping[str, Any], classes: int) -> list[tuple[str, str, str
     if summary.get("macs"):
         tiles.append(("MACs", f"{summary['macs'] / 1e6:,.1f}M", "multiply-accumulates a picture"))
     done, asked = final.get("epoch", summary["epochs"]), summary["epochs"]
-    note = f"{done:,} epochs of {summary['train_pictures']:,} pictures"
+    note = (
+        f"{done:,} epoch{'s' * (done != 1)} of {summary['train_pictures']:,} pictures, with tests"
+    )
     if done < asked:
         note += f"; stopped early, of {asked:,}"
     return [*tiles, ("training", duration(summary["seconds"]), note)]

@@ -60,7 +60,8 @@ def curves(
     """Loss and accuracy over the epochs: a run's splits, or several runs' held-out split.
 
     Runs still going are drawn as far as they are. Several are called by their ``labels``, else by
-    their folders; those on different data sets are titled so, whatever the ``title``.
+    their folders, with those above where two are called alike; those on different data sets are
+    titled so, whatever the ``title``.
     """
     if labels is not None and (len(runs) == 1 or len(set(labels)) != len(runs)):
         wanted = "left out for a single run" if len(runs) == 1 else f"{len(runs)} different names"
@@ -76,7 +77,8 @@ def curves(
         return draw_curves(history, config, axes, title)
     names = list(labels or [path.name for path in paths])
     if len(set(names)) < len(names):
-        names = [os.fspath(run) for run in runs]
+        above = os.path.commonpath([path.parent for path in paths])
+        names = [os.path.relpath(path, above) for path in paths]
     data = [data_name(config) for config, _ in read]
     sets = {c.data_dir if c.dataset == "folder" else c.dataset for c, _ in read}
     if len(sets) > 1:

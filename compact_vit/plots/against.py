@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError, is_real
 from .style import (
+    LEGEND_WIDTH,
     NOTE,
     PAGE_WIDTH,
     PALETTE,
@@ -49,10 +51,11 @@ def plot_against(lines: Mapping[str, Sequence[Point]], x: str, y: str, title: st
     numbers = all(map(is_real, values))
     places = {value: value if numbers else i for i, value in enumerate(values)}
     columns = legend_columns(lines)
+    labels = shortened(list(lines), LEGEND_WIDTH)
     named = len(lines) > 1
     figure = new_figure(PAGE_WIDTH, 3.2 + 0.18 * named * -(-len(lines) // columns), title)
     axes = figure.add_subplot()
-    for i, (name, line) in enumerate(lines.items()):
+    for i, (label, line) in enumerate(zip(labels, lines.values(), strict=True)):
         points = sorted(line, key=lambda point: places[point.x])
         axes.errorbar(
             [places[point.x] for point in points],
@@ -60,7 +63,7 @@ def plot_against(lines: Mapping[str, Sequence[Point]], x: str, y: str, title: st
             [point.deviation or 0.0 for point in points],
             color=PALETTE[i % len(PALETTE)],
             marker=_MARKERS[i // len(PALETTE)],
-            label=plain(name),
+            label=label,
             markersize=4.5,
             linewidth=1.2,
             capsize=2.5,
@@ -74,7 +77,7 @@ def plot_against(lines: Mapping[str, Sequence[Point]], x: str, y: str, title: st
 
 
 def _ticks(axes: Axes, values: Sequence[Any], numbers: bool) -> None:
-    """A tick at each of the ``values``."""
+    """A tick at each of the ``values``, with its name; with its number where there is room."""
     from matplotlib.ticker import NullLocator
 
     if not numbers:
@@ -82,9 +85,20 @@ def _ticks(axes: Axes, values: Sequence[Any], numbers: bool) -> None:
         axes.set_xticks(range(len(names)), shortened(names, 24))
         axes.set_xlim(-0.5, len(names) - 0.5)
         if sum(map(len, names)) > 60:
-            axes.tick_params(axis="x", labelrotation=30, labelsize=NOTE)
+            for label in axes.get_xticklabels():
+                label.set(rotation=30, ha="right", rotation_mode="anchor", fontsize=NOTE)
         return
     if min(values) > 0 and max(values) >= 10 * min(values):
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)])
+    ordered = sorted(values)
+    axes.get_xlim()  # fits them to the lines, so that places are known
+    points = axes.transData.transform([(value, 0) for value in ordered])[:, 0]
+    points *= 72 / axes.figure.dpi
+    names, end = [], -math.inf
+    for value, place in zip(ordered, points, strict=True):
+        name = f"{value:g}"
+        half = 0.6 * TICK * (len(name) + 1) / 2  # letters are about 0.6 of their height wide
+        names.append(name if place - half > end else "")
+        end = place + half if names[-1] else end
+    axes.set_xticks(ordered, names)

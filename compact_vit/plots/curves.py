@@ -9,6 +9,7 @@ from ..errors import UsageError, unknown
 from .style import (
     BLUE,
     GREEN,
+    LEGEND_WIDTH,
     NOTE,
     ORANGE,
     PAGE_WIDTH,
@@ -19,7 +20,7 @@ from .style import (
     log_ticks,
     new_figure,
     open_axes,
-    plain,
+    shortened,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def compare_curves(
     handles = panels[0].get_lines()[: len(held)]
     figure.legend(
         handles,
-        [plain(str(handle.get_label())) for handle in handles],
+        shortened([str(handle.get_label()) for handle in handles], LEGEND_WIDTH),
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -185,7 +186,7 @@ def _finish(axes: Axes, scale: str, last: int, marks: Sequence[tuple[float, str]
     ]
     for (value, colour), place in zip(marks, spread(heights, _NUMBER_HEIGHT), strict=True):
         axes.annotate(
-            f"{value:.2f}" if value >= 1 else f"{value:.3g}",
+            f"{value:.2f}" if value >= 1 else f"{value:#.3g}",
             (1.0, place),
             xycoords="axes fraction",
             xytext=(4, 0),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
+#: How many times as far as its own point the next one must be from a name.
+_CLEAR = 1.3
+
 #: Where a label may stand beside its point: (right, up) in points, how it hangs there.
 _PLACES = (
     (5, 3, "left", "bottom"),
@@ -112,6 +115,7 @@ def _set_limits(axes: Axes, marks: Sequence[Mark]) -> None:
     top = max(mark.accuracy + (mark.deviation or 0) for mark in marks)
     room = max(0.5, top - bottom)
     axes.set_ylim(bottom - 0.3 * room, min(101, top + 0.12 * room))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100])
 
 
 def _corners(front: Sequence[Mark]) -> list[tuple[float, float]]:
@@ -144,8 +148,9 @@ def _name(
     places = axes.transData.transform([(mark.cost, mark.accuracy) for mark in marks])
     points = [(float(x), float(y)) for x, y in places]
     taken += [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in points]
-    for start, end in itertools.pairwise(axes.transData.transform(line)):
-        taken.append(Bbox([start, end]))
+    bars = [[(m.cost, m.accuracy + s * (m.deviation or 0)) for s in (-1, 1)] for m in marks]
+    for ends in [*bars, *itertools.pairwise(line)]:
+        taken.append(Bbox(axes.transData.transform(ends)))
     inside = axes.get_window_extent(renderer)
     for i, mark in enumerate(marks):
         best, most = None, 0.0
@@ -173,10 +178,10 @@ def _name(
 
 
 def _clearness(box: Bbox, own: int, points: Sequence[Sequence[float]]) -> float:
-    """How many times as far from the box the nearest other point is, at most 2; 0 if nearer."""
+    """How many times as far from the box the nearest other point is, at most 2; 0 if unclear."""
     gaps = [
         math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
         for x, y in points
     ]
     nearest = min((gap for i, gap in enumerate(gaps) if i != own), default=math.inf)
-    return min(2.0, nearest / gaps[own]) if nearest >= gaps[own] else 0.0
+    return min(2.0, nearest / gaps[own]) if nearest >= _CLEAR * gaps[own] else 0.0

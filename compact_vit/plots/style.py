@@ -36,6 +36,8 @@ TITLE, LABEL, TICK, NOTE = 10.0, 9.0, 8.0, 7.0
 #: Inches: the text width of a page, which most pictures take.
 PAGE_WIDTH = 7.0
 _DOTS_PER_INCH = 200
+#: Letters of a name in a legend, for which that width has room.
+LEGEND_WIDTH = 80
 
 #: Text in PDF that can be searched and edited, and files that depend on nothing but the picture.
 _WRITING = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "compact-vit"}
@@ -129,7 +131,7 @@ def grid_of(count: int, columns: int) -> tuple[int, int]:
 
 def legend_columns(names: Collection[str]) -> int:
     """How many columns a legend of ``names`` has below a picture of ``PAGE_WIDTH``."""
-    return max(1, min(len(names), 90 // (10 + max(map(len, names)))))
+    return max(1, min(len(names), 90 // (10 + min(LEGEND_WIDTH, max(map(len, names))))))
 
 
 def shortened(names: Sequence[str], length: int) -> list[str]:

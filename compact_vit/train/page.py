@@ -27,7 +27,7 @@ from .config import TrainConfig
 from .metrics import Evaluation
 from .run import RunFolder
 from .state import TrainState
-from .summary import run_title
+from .summary import run_title, training_loss
 from .trained import TrainedModel, load_model
 
 NAME = "report.html"
@@ -105,6 +105,7 @@ def page_of(
         config=config.to_dict(),
         summary=summary,
         history=named(history, config.overfit),
+        training_loss=training_loss(config),
         classes=classes,
         epoch=trained.epoch,
         confusion=confusion_matrix(evaluation.labels, said, labels=range(len(classes))).tolist(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import TYPE_CHECKING, Any
 
 from ..data.augment import Normalize
@@ -72,7 +73,8 @@ def summarize_run(
         "skipped_pictures": splits.skipped,
         "skipped_steps": state.health.skipped,
         "seconds": seconds,
-        "pictures_per_second": sum(row["pictures_per_second"] for row in history) / len(history),
+        # of epochs of equally many pictures: all pictures over all seconds
+        "pictures_per_second": harmonic_mean([row["pictures_per_second"] for row in history]),
         **_machine(state),
     }
 
@@ -144,10 +146,18 @@ def draw_curves(
     is of.
     """
     title = title or run_title(config)
-    if config.label_smoothing:
-        title += f"; the training loss is against targets smoothed by {config.label_smoothing:g}"
-    if config.class_weight != "none":
-        title += "; the training loss is weighted by class"
-    if config.teacher is not None:
-        title += "; the training loss is also of a teacher's answers"
+    if said := training_loss(config):
+        title += f"; the training loss is {said}"
     return plot_curves(named(history, config.overfit), title, axes)
+
+
+def training_loss(config: TrainConfig) -> str:
+    """What the training loss is and the test loss is not; nothing where they are alike."""
+    said = []
+    if config.label_smoothing:
+        said.append(f"against targets smoothed by {config.label_smoothing:g}")
+    if config.class_weight != "none":
+        said.append("weighted by class")
+    if config.teacher is not None:
+        said.append("also of a teacher's answers")
+    return ", ".join(said)

@@ -73,7 +73,6 @@ def test_small_runs_end_to_end(speedrun, capsys, monkeypatch) -> None:
         return train(config, **options)
 
     monkeypatch.setattr("compact_vit.train.train", kept)
-    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
     monkeypatch.setattr(loop, "write_page", lambda *given: None)
     assert speedrun.main(SMALL) == 0
     captured = capsys.readouterr()
@@ -118,7 +117,6 @@ def test_stopped_it_tells_of_the_runs_that_are_done(
     """Terminated in the second of three runs, in a step or before the first of them."""
     from compact_vit.train import loop
 
-    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
     monkeypatch.setattr(loop, "write_page", lambda *given: None)
     if within:
         terminated_in(monkeypatch, 8)  # two steps an epoch: 2 of the first, short run, 4, and 2

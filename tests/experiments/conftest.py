@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from compact_vit.experiment import main
+from compact_vit import plots
+from compact_vit.experiment import main, pool
 
 
 @pytest.fixture
@@ -46,6 +47,20 @@ def starts(tmp_path, monkeypatch) -> Callable[[], list[str]]:
     return lambda: (
         [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
     )
+
+
+@pytest.fixture(autouse=True)
+def save(monkeypatch) -> Callable[..., Path]:
+    """``save_figure``, left out of an experiment: it takes longer than a stand-in."""
+    function = plots.save_figure
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: path.touch())
+    return function
+
+
+@pytest.fixture(autouse=True)
+def waiting(monkeypatch) -> None:
+    """Stand-ins take less than the time after which an experiment looks at its runs again."""
+    monkeypatch.setattr(pool, "_LOOK", 0.005)
 
 
 @pytest.fixture

@@ -369,9 +369,10 @@ def test_options_of_the_command_line_stand_for_those_of_the_file(command, write,
         ({"lr": [0.01 + i / 1000 for i in range(5)], "momentum": [0.1, 0.2, 0.3]}, "best"),
     ],
 )
-def test_the_picture_says_what_can_be_told_apart(grid, monkeypatch, grid_keys, kind) -> None:
+def test_the_picture_says_what_can_be_told_apart(grid, monkeypatch, save, grid_keys, kind) -> None:
     from compact_vit.experiment import drawn
 
+    monkeypatch.setattr("compact_vit.plots.save_figure", save)
     drawings = {}
     real = drawn.compare_curves
     monkeypatch.setattr(
@@ -441,9 +442,10 @@ def test_tables_are_brief_and_files_are_exact(grid) -> None:
     assert "0.012345678" in Path("out/table.csv").read_text()
 
 
-def test_the_picture_of_accuracies_against_a_field(grid, write, starts, monkeypatch) -> None:
+def test_the_picture_of_accuracies_against_a_field(grid, write, starts, save, monkeypatch) -> None:
     from compact_vit.experiment import drawn
 
+    monkeypatch.setattr("compact_vit.plots.save_figure", save)
     asked = []
     real = drawn.plot_against
     monkeypatch.setattr(drawn, "plot_against", lambda *args: asked.append(args) or real(*args))

@@ -50,7 +50,7 @@ def test_stopped_and_killed_it_ends_the_same(write, tmp_path, monkeypatch) -> No
 
     monkeypatch.setattr(pool, "_look", look)
     result = run_grid(experiment, output="out", cores=1, quiet=True)
-    assert [row["state"] for row in result.rows] == ["finished"]
+    assert [row["state"] for row in result.rows] == ["finished"], result.rows
     assert LOG.read_text().splitlines()[0] == first  # to the second: nothing was done twice
     (run,) = plan_runs(experiment)
     assert read(LOG.parent) == in_one_piece(run.config, tmp_path / "whole")

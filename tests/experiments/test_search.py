@@ -60,7 +60,10 @@ def search(write, starts, tested):
     return run
 
 
-def test_trials_are_drawn_from_the_space_and_the_best_is_tested_once(search, tested) -> None:
+def test_trials_are_drawn_from_the_space_and_the_best_is_tested_once(
+    search, tested, save, monkeypatch
+) -> None:
+    monkeypatch.setattr("compact_vit.plots.save_figure", save)
     result = search()
     assert [row["trial"] for row in result.rows] == [0, 1, 2, 3]
     for row in result.rows:

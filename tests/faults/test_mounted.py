@@ -150,13 +150,12 @@ def test_where_no_error_can_be_printed(place, target, tmp_path) -> None:
         pytest.skip(f"no {target} here")
 
     def status(words: str) -> int:
-        command = f"{sys.executable} -m compact_vit {words} --device cpu 2>{target}"
+        command = f"{sys.executable} -m compact_vit {words} 2>{target}"
         return subprocess.run(["sh", "-c", command], stdout=subprocess.DEVNULL).returncode
 
-    assert status("predict nowhere a.png") == 2
-    assert status("predict run a.png") == 0
+    assert status("report nowhere") == 2
     run = tmp_path / "silent"
-    assert status(f"train --epochs 1 --train-pictures 100 --output {run}") == 0
+    assert status(f"train --epochs 1 --train-pictures 100 --device cpu --output {run}") == 0
     assert (run / "summary.json").exists()
 
 

@@ -98,7 +98,7 @@ def page() -> Callable[..., str]:
         mistake = Sample(PIXEL, classes[1], 98.5, classes[0])
         arguments: dict[str, Any] = {
             "title": f"cct_2_3x2 on {WILD[0]}",
-            "config": {"data_dir": WILD[1], "label_smoothing": 0.1, "img_size": [32, 48]},
+            "config": {"data_dir": WILD[1], "img_size": [32, 48]},
             "summary": summary,
             "history": [
                 {
@@ -110,6 +110,7 @@ def page() -> Callable[..., str]:
                 }
                 for epoch in (1, 2)
             ],
+            "training_loss": "against targets smoothed by 0.1",
             "classes": classes,
             "epoch": 2,
             "confusion": [[90 if i == j else i + j for j in range(k)] for i in range(k)],

@@ -73,7 +73,7 @@ def test_the_figures_that_come_first(page, parsed) -> None:
         "score 5,444.0 100 x (accuracy - 70) / millions of parameters without positions, 0 below",
         "parameters 275,531 without positions; 283,723 with",
         "MACs 35.3M",
-        "training 61 s 2 epochs of 50,000 pictures",
+        "training 61 s 2 epochs of 50,000 pictures, with tests",
     ):
         assert part in said
     assert "best epoch" not in said
@@ -82,7 +82,17 @@ def test_the_figures_that_come_first(page, parsed) -> None:
     assert "best epoch 84.50% test, epoch 1, picked on the validation split; evaluate, pre" in said
     assert "training 2 h 2 min" in said
     early = {"epochs": 9, "final": FINAL | {"epoch": 7}}
-    assert "7 epochs of 50,000 pictures; stopped early, of 9" in parsed(page(summary=early)).text
+    said = parsed(page(summary=early)).text
+    assert "7 epochs of 50,000 pictures, with tests; stopped early, of 9" in said
+    once = {"epochs": 1, "train_pictures": 200}
+    assert "1 epoch of 200 pictures, with tests" in parsed(page(summary=once)).text
+
+
+def test_two_losses_on_two_scales_are_told_so(page, parsed) -> None:
+    said = parsed(page()).text
+    told = "The training loss is against targets smoothed by 0.1, so the two losses are not on one"
+    assert told in said
+    assert "two losses" not in parsed(page(training_loss="")).text
 
 
 def test_whose_answers_they_are(page, parsed) -> None:
@@ -113,6 +123,7 @@ def test_the_score_among_the_published(page, parsed) -> None:
     assert cells.count("CCT-7/3x1") == 4
     said = parsed(text).text
     assert "Score among the published" in said
+    assert "none as accurate is smaller this run published" in said  # the key
     assert "Published on cifar10" in said
     assert "counted without positions" in said
     alone = parsed(page(published=None)).text

@@ -61,6 +61,28 @@ def test_names_stand_side_by_side_in_their_order(values) -> None:
     assert ticks(axes) == {float(i): str(x) for i, x in enumerate(values)}
 
 
+def test_numbers_that_lie_close_are_not_written_over_one_another() -> None:
+    values = [1e-4, 1.5e-4, 2e-4, 2.5e-4, 3e-4, 1e-3, 2e-3]
+    figure = plot_against({"all": [Point(x, 50.0, None) for x in values]}, "lr", "y")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert list(axes.get_xticks()) == values
+    written = [label for label in axes.get_xticklabels() if label.get_text()]
+    assert {"0.0001", "0.001", "0.002"} <= {label.get_text() for label in written}
+    boxes = [label.get_window_extent() for label in written]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_many_words_are_turned_and_end_at_their_ticks() -> None:
+    values = ["a policy of ten", "another of twenty", "one without a name", "the last of them all"]
+    figure = plot_against({"all": [Point(x, 50.0, None) for x in values]}, "policy", "y")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    for i, label in enumerate(axes.get_xticklabels()):
+        place = axes.transData.transform((i, 50.0))[0]
+        assert abs(label.get_window_extent().x1 - place) < 6
+
+
 def test_more_lines_than_can_be_told_apart() -> None:
     lines = {str(i): [Point(1, 50.0, None)] for i in range(22)}
     with pytest.raises(UsageError, match="1 to 21 lines apart, got 22"):

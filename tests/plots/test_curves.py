@@ -12,7 +12,7 @@ from compact_vit.errors import UsageError
 from compact_vit.plots import compare_curves, plot_curves
 from compact_vit.plots.curves import named, spread
 from compact_vit.train.config import TrainConfig
-from compact_vit.train.summary import draw_curves, write_curves
+from compact_vit.train.summary import draw_curves, training_loss, write_curves
 
 HISTORY = [
     {
@@ -77,6 +77,15 @@ def test_a_validation_split() -> None:
     assert list(marks(plot_curves(pretrained).axes[0]).values()) == [1.0]  # which has a loss alone
 
 
+def test_a_training_loss_of_its_own_is_told() -> None:
+    assert training_loss(TrainConfig(label_smoothing=0.0)) == ""
+    config = TrainConfig(label_smoothing=0.2, class_weight="balanced", teacher="timm/resnet18")
+    told = "against targets smoothed by 0.2, weighted by class, also of a teacher's answers"
+    assert training_loss(config) == told
+    title = draw_curves(HISTORY, config, title="Mine").get_suptitle()
+    assert " ".join(title.split()) == f"Mine; the training loss is {told}"
+
+
 def test_what_is_learnt_by_heart_is_not_called_test() -> None:
     figure = draw_curves(HISTORY, TrainConfig(overfit=20))
     for axes, quantity in zip(figure.axes, ("loss", "accuracy"), strict=True):
@@ -115,11 +124,23 @@ def test_several_runs() -> None:
     assert list(drawn["plain"].get_ydata()) == [3.0, 1.5, 1.0]
     assert list(drawn["better"].get_ydata()) == [1.5, 0.75]
     assert marks(loss) == {drawn["plain"].get_color(): 1.0, drawn["better"].get_color(): 0.75}
-    assert [text.get_text() for text in loss.texts] == ["1.00", "0.75"]
+    assert [text.get_text() for text in loss.texts] == ["1.00", "0.750"]
     assert [text.get_color() for text in loss.texts] == list(marks(loss))
     assert loss.get_xlim()[1] > 3
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["plain", "better"]
+
+
+def test_long_names_are_told_apart_within_the_picture() -> None:
+    names = [f"/runs/{'x' * 150}/{end}" for end in ("high", "low")]
+    figure = compare_curves(dict.fromkeys(names, HISTORY))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert [name.rpartition("/")[2] for name in said] == ["high", "low"]
+    assert {len(name) for name in said} == {80}
+    box = legend.get_window_extent()
+    assert 0 < box.x0 < box.x1 < figure.bbox.x1
 
 
 def test_runs_on_other_splits_say_so() -> None:

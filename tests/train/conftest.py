@@ -10,20 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from compact_vit.train import TrainResult, epoch, loop
+from compact_vit.train import TrainResult, epoch
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.config import TrainConfig
 
 #: what a clock says differs from run to run
 CLOCK = ("seconds", "pictures_per_second")
-
-
-@pytest.fixture(autouse=True)
-def drawing(monkeypatch) -> Callable[..., None]:
-    """The function that draws a run's curves, left out of it: half of a tiny run's time."""
-    draw = loop.write_curves
-    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
-    return draw
 
 
 @pytest.fixture
