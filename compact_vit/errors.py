@@ -38,6 +38,14 @@ def tell(text: str) -> None:
         pass
 
 
+#: timm's name of a model's option -> ours.
+TIMM_OPTIONS = {
+    "drop_rate": "dropout",
+    "attn_drop_rate": "attention_dropout",
+    "drop_path_rate": "drop_path",
+}
+
+
 def is_whole(value: object, least: int) -> TypeGuard[int]:
     """Whether ``value`` is a whole number of at least ``least``; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -64,6 +72,16 @@ def plain_fields(config: Any) -> None:
         object.__setattr__(config, entry.name, value)
 
 
+def checked_classes(num_classes: Any) -> int:
+    """``num_classes`` of a classifier; ``UsageError`` if there cannot be so many."""
+    num_classes = plain(num_classes)
+    if not is_whole(num_classes, 0):
+        raise UsageError(
+            f"num_classes must be a whole number, 0 for no classifier, got {num_classes!r:.60}"
+        )
+    return num_classes
+
+
 def nearest(got: str, choices: Iterable[str]) -> str | None:
     """The choice closest in spelling to ``got``, or None if none is close."""
     matches = difflib.get_close_matches(got.lower(), list(choices), n=1, cutoff=0.6)
@@ -87,5 +105,7 @@ def given_options(options: Mapping[str, Any], known: Iterable[str]) -> dict[str,
     names = list(known)
     for option in options:
         if option not in names:
+            if (ours := TIMM_OPTIONS.get(option)) in names:
+                raise UsageError(f"unknown model option {option!r}: did you mean {ours!r}?")
             raise unknown("model option", option, names)
     return {option: value for option, value in options.items() if value is not None}

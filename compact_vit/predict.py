@@ -183,25 +183,6 @@ def _read(path: str | os.PathLike[str], config: AnyConfig) -> Tensor:
     return image
 
 
-def pretrained_model(name: str) -> CompactTransformer:
-    """The model of which ``name`` says where its weights are.
-
-    In the package (``cct_2_3x2``, ``cct_2_3x2.cifar10``), in a folder that ``save_pretrained``
-    wrote, or on the Hugging Face hub (``USER/NAME``).
-    """
-    from .models.compact import CompactTransformer
-    from .models.pretrained import build_pretrained, read_folder
-    from .models.shipped import nothing_at, weights_at
-
-    if os.path.isdir(name) or "/" in name or os.sep in name:
-        return CompactTransformer.from_pretrained(name)
-    folder = weights_at(name)
-    if folder is None:
-        wanted = "pretrained must be a folder that export wrote, a model on the hub (USER/NAME)"
-        raise nothing_at(name, wanted)
-    return build_pretrained(read_folder(folder))
-
-
 def _parser() -> Parser:
     parser = Parser(
         "predict",
@@ -245,7 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.pretrained is not None:
         if args.checkpoint is not None:
             raise UsageError("--checkpoint is of a run: leave it out with --pretrained")
-        run, pictures = pretrained_model(args.pretrained), args.words
+        from .models.compact import CompactTransformer
+
+        run, pictures = CompactTransformer.from_pretrained(args.pretrained), args.words
     elif not pictures:
         parser.error("the following arguments are required: PICTURE")
     paths = find_pictures(pictures)

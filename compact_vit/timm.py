@@ -21,7 +21,7 @@ from timm.models import (
 from torch import Tensor
 
 from .data.catalog import DATASETS
-from .errors import UsageError
+from .errors import TIMM_OPTIONS, UsageError
 from .layers import PositionalEmbedding
 from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
@@ -31,13 +31,6 @@ from .models.pretrained import check_sum, check_unseen, in_full, input_of, read_
 from .models.reference import fit_positions
 from .models.shipped import WEIGHTS, holds_weights, shipped
 from .models.zoo import create_model
-
-#: timm's name of a keyword -> ours
-_KEYWORDS = {
-    "drop_rate": "dropout",
-    "attn_drop_rate": "attention_dropout",
-    "drop_path_rate": "drop_path",
-}
 
 #: What a model's weights were trained with, besides what its name says.
 _OPTIONS = (
@@ -126,7 +119,7 @@ def _entrypoint(name: str) -> Callable[..., Any]:
     """The function that timm calls to build ``name``."""
 
     def build(**options: Any) -> CompactTransformer:
-        for theirs, ours in _KEYWORDS.items():
+        for theirs, ours in TIMM_OPTIONS.items():
             if theirs in options:
                 if ours in options:
                     raise UsageError(f"{theirs} and {ours} are the same option: give one of them")
@@ -140,11 +133,11 @@ def _entrypoint(name: str) -> Callable[..., Any]:
         }
         tag = options.get("pretrained_cfg")
         if pretrained and (tag is None or isinstance(tag, str)):
-            given = {_KEYWORDS.get(option, option) for option in options}
+            given = {TIMM_OPTIONS.get(option, option) for option in options}
             stored = _as_trained(name, tag)
             options |= {option: stored[option] for option in stored.keys() - given}
         stored = options.get("pretrained_model_args") or {}  # which timm merged into the options
-        for theirs, ours in _KEYWORDS.items():
+        for theirs, ours in TIMM_OPTIONS.items():
             if theirs in options and ours in stored and options.get(ours) == stored[ours]:
                 del options[ours]
         model = build_model_with_cfg(

@@ -99,14 +99,17 @@ def test_the_command(name, weights, picture, monkeypatch, capsys) -> None:
         ("--pretrained cct_2_3x2", "arguments are required: RUN PICTURE"),
         (
             "--pretrained cct_6_3x1 a.png",
-            "error: pretrained must be a folder that export wrote, a model on the hub (USER/NAME), "
-            "or weights in the package (cct_2_3x2), got 'cct_6_3x1', which does not exist: did you "
-            "mean 'cct_2_3x2'?\n",
+            "error: pretrained must be a folder that export or save_pretrained wrote, a model on "
+            "the hub (USER/NAME), or weights in the package (cct_2_3x2), got 'cct_6_3x1', which "
+            "does not exist: did you mean 'cct_2_3x2'?\n",
         ),
         ("--pretrained cct_2_3x2.plants a.png", "exist: did you mean 'cct_2_3x2.animals'?"),
         ("--pretrained foldr a.png", "(cct_2_3x2), got 'foldr', which does not exist\n"),
-        ("--pretrained no/where/at/all a.png", "no folder of weights at 'no/where/at/all'"),
-        ("--pretrained a.png a.png", "(cct_2_3x2), got 'a.png', a file"),
+        ("--pretrained no/where/at/all a.png", "got 'no/where/at/all', which does not exist"),
+        (
+            "--pretrained a.png a.png",
+            "'a.png' is a file: give the folder it is in, with config.json",
+        ),
         ("--pretrained cct_2_3x2 b.png", "no picture at b.png"),
         ("--pretrained cct_2_3x2 a.png --checkpoint last", "--checkpoint is of a run"),
         ("--pretrained cct_2_3x2 a.png --top 0", "top must be a whole number"),

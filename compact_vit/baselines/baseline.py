@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import UsageError, checked_classes
 from .blocks import initialise
 from .bodies import Body, cifar_resnet_body, conv_body, mlp_body, residual_encoder_body
 from .config import (
@@ -19,6 +19,11 @@ from .config import (
     ResidualEncoderConfig,
     TimmConfig,
 )
+
+#: What takes pictures in the layout that they come in, on a CPU. Of timm's models some begin with a
+#: 1x1 convolution of stride 2 (repvgg_a0, fastvit_t8): of three channels laid out last its gradient
+#: in torch 2.15 writes past its memory, and the process dies.
+_AS_GIVEN = (MLPConfig, TimmConfig)
 
 
 def build_body(config: BaselineConfig) -> Body:
@@ -63,7 +68,7 @@ class Baseline(nn.Module):
                 f"the model was built for pictures of {height}x{width} pixels, got {got}: "
                 "build it with that img_size"
             )
-        if not isinstance(config, MLPConfig):
+        if not isinstance(config, _AS_GIVEN if x.device.type == "cpu" else MLPConfig):
             # faster convolutions and pools
             x = x.contiguous(memory_format=torch.channels_last)
         return self.body(x)
@@ -83,8 +88,7 @@ class Baseline(nn.Module):
         """Give the model a new classifier; 0 classes leave the features ``[B, F]``."""
         if global_pool is not None:
             raise UsageError(f"the pooling is the model's own, global_pool={global_pool!r} is not")
-        if num_classes < 0:
-            raise UsageError(f"num_classes must be at least 0, got {num_classes}")
+        num_classes = checked_classes(num_classes)
         self.num_classes = num_classes
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         initialise(self.head, "linear")

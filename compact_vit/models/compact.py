@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import UsageError
+from ..errors import UsageError, checked_classes
 from ..layers import (
     ClassToken,
     ConvTokenizer,
@@ -140,7 +140,7 @@ class CompactTransformer(nn.Module):
         ``return_prefix_tokens``. Returns ``(final tokens, intermediates)``, or the intermediates.
         """
         if output_fmt not in ("NCHW", "NLC"):
-            raise ValueError(f"output_fmt must be 'NCHW' or 'NLC', got {output_fmt!r}")
+            raise UsageError(f"output_fmt must be 'NCHW' or 'NLC', got {output_fmt!r}")
         wanted = _layer_indices(indices, len(self.blocks))
         grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
         x = self.embed(x)
@@ -187,9 +187,8 @@ class CompactTransformer(nn.Module):
         What ``pretrained_cfg`` says of the old one's classes goes with it.
         """
         if global_pool is not None:
-            raise ValueError(f"the pooling is the family's own, global_pool={global_pool!r} is not")
-        if num_classes < 0:
-            raise UsageError(f"num_classes must be at least 0, got {num_classes}")
+            raise UsageError(f"the pooling is the family's own, global_pool={global_pool!r} is not")
+        num_classes = checked_classes(num_classes)
         for said in OF_CLASSES:
             self.pretrained_cfg.pop(said, None)
         self.num_classes = num_classes
@@ -269,5 +268,5 @@ def _layer_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]
     else:
         wanted = {i + depth if i < 0 else i for i in indices}
     if not wanted or not all(0 <= i < depth for i in wanted):
-        raise ValueError(f"indices must name layers among {depth}, got {indices!r}")
+        raise UsageError(f"indices must name layers among {depth}, got {indices!r}")
     return sorted(wanted)

@@ -107,6 +107,8 @@ class Preprocess:
                 "model's pretrained_cfg (of a folder of weights in its config.json), or take "
                 "weights that say it, by pretrained=True, from_pretrained or load_model"
             )
+        if card.get("crop_mode", "center") != "center":
+            raise UsageError(f"crop_mode must be 'center', got {card['crop_mode']!r:.60}")
         for name in ("mean", "std"):
             said = card[name]
             if not isinstance(said, list | tuple) or len(said) not in (1, in_chans):

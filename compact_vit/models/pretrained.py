@@ -27,10 +27,10 @@ from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, as_taken, first_conv
 from .reference import load_reference_state_dict
-from .shipped import CARD, WEIGHTS, weights_at
+from .shipped import CARD, WEIGHTS, nothing_at, weights_at
 
 #: What makes another model of a compact transformer, and does not show in its weights' shapes.
-_UNSEEN = ("num_heads", "residual")
+_UNSEEN = ("family", "num_heads", "residual")
 
 #: A model on the hub.
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -235,7 +235,11 @@ def from_pretrained(
     if not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)):
         folder = _fetched(os.fspath(source), revision)
     elif not folder.is_dir():
-        folder = weights_at(source) or folder
+        found = weights_at(source)
+        if found is None:
+            wanted = "a folder that export or save_pretrained wrote, a model on the hub (USER/NAME)"
+            raise nothing_at(source, f"pretrained must be {wanted}")
+        folder = found
     return build_pretrained(read_folder(folder), **options).eval()
 
 

@@ -69,6 +69,8 @@ def load_reference_state_dict(
     averaged weights beside the others (``state_dict_ema``, ``model_ema``) those are taken, as timm
     does. What a run wrote is refused: ``compact_vit.train.load_model`` reads it, and its checksum.
     """
+    if not isinstance(model, CompactTransformer):
+        raise UsageError(f"model must be a CompactTransformer, got a {type(model).__name__}")
     unwrapped = _unwrapped(state if isinstance(state, Mapping) else read_state_dict(state))
     renamed = {_rename(model, key): value for key, value in unwrapped.items()}
     own = model.state_dict()
@@ -97,6 +99,10 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {os.fspath(path)!r}: give the path of a file") from None
+    except IsADirectoryError:
+        raise UsageError(
+            f"{os.fspath(path)!r} is a folder: give the path of a file in it"
+        ) from None
     except OSError:
         raise
     except Exception as error:  # reading damaged bytes as a pickle may fail in any way

@@ -63,7 +63,6 @@ def page_of_run(
     or among the results ``published`` on a data set. ``kinds`` are the costs of a model that is
     made of them. Sections of which there is nothing say so, or are left out.
     """
-    counts, confidences, accuracies = reliability
     best = summary.get("best") or {}
     named = len(classes) <= _WRITTEN
     return _template().render(
@@ -84,12 +83,9 @@ def page_of_run(
         confusion=_fields(confusion) if named else None,
         confusion_picture=None if named else _shaded(confusion),
         mistakes=[] if named else _mistakes(confusion, classes),
-        reliability=[
-            reliability_chart(counts, confidences, accuracies),
-            confidence_chart(counts),
-        ],
+        reliability=[reliability_chart(*reliability), confidence_chart(reliability[0])],
         calibration_error=calibration_error,
-        bins=len(counts),
+        bins=len(reliability[0]),
         right=right,
         wrong=wrong,
         attended=attended,

@@ -77,7 +77,7 @@ def page_of(
     """
     from sklearn.metrics import confusion_matrix
 
-    config, classes = trained.config, trained.classes
+    config, classes, model = trained.config, trained.classes, trained.model
     surest, said = evaluation.probabilities.max(dim=1)  # [N]
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
     right = (said == evaluation.labels).nonzero().flatten()
@@ -99,7 +99,6 @@ def page_of(
     }
     tested = summary["final"]["split"] == "test"
     own = config.dataset if tested and config.dataset in published_datasets() else None
-    model = trained.model
     return page_of_run(
         title=run_title(config),
         config=config.to_dict(),

@@ -126,8 +126,9 @@ def test_classifiers(name: str) -> None:
 def test_classifiers_that_there_are_none_of() -> None:
     model = build("mlp")
     head = model.head
-    with pytest.raises(UsageError, match="num_classes must be at least 0, got -1"):
-        model.reset_classifier(-1)
+    for wrong in (-1, 2.0, "5", True):
+        with pytest.raises(UsageError, match="num_classes must be a whole number, 0 for no cl"):
+            model.reset_classifier(wrong)
     with pytest.raises(UsageError, match="the pooling is the model's own, global_pool='' is not"):
         model.reset_classifier(3, "")
     assert model.head is head

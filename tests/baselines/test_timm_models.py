@@ -43,6 +43,17 @@ def test_pictures_are_resized_to_the_models_own_size(name: str, mode: str) -> No
     assert model.body[0](large) is large
 
 
+def test_pictures_are_given_in_the_layout_that_they_come_in() -> None:
+    """On a CPU. Laid out with channels last, torch's gradient of some first layers kills Python."""
+    model, own = create_model("timm/test_resnet"), create_model("conv_classifier")
+    layouts = []
+    for body in (model.body, own.body):
+        body.register_forward_pre_hook(lambda _, given: layouts.append(given[0].is_contiguous()))
+    for built in (model, own):
+        built(torch.randn(2, 3, *built.config.height_width))
+    assert layouts == [True, False]
+
+
 def test_the_size_can_be_chosen() -> None:
     model = create_model("timm/test_vit", input_size=32, img_size=32)
     assert model.body[1].patch_embed.num_patches == (32 // 16) ** 2

@@ -130,11 +130,18 @@ def test_no_classes_give_the_pooled_features(build) -> None:
     assert model(x).shape == (2, 128)
 
 
-def test_fewer_than_no_classes(build) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(-1, "-1"), (2.0, "2.0"), ("5", "'5'"), (True, "True")]
+)
+def test_classes_that_there_cannot_be(build, wrong, said) -> None:
     model = build()
-    with pytest.raises(UsageError, match="num_classes must be at least 0, got -1"):
-        model.reset_classifier(-1)
-    assert model.num_classes == 10
+    model.pretrained_cfg["label_names"] = ("a",)
+    with pytest.raises(
+        UsageError, match=f"num_classes must be a whole number, 0 for no classifier, got {said}"
+    ):
+        model.reset_classifier(wrong)
+    assert model.num_classes == model.get_classifier().out_features == 10
+    assert model.pretrained_cfg["label_names"] == ("a",)
 
 
 def test_reset_classifier(build) -> None:

@@ -135,6 +135,8 @@ def test_ill_formed_names(name: str, message: str) -> None:
         ("image_size", "img_size"),
         ("positional_embeding", "positional_embedding"),
         ("attn_dropout", "attention_dropout"),
+        ("drop_rate", "dropout"),  # as timm calls it, not as it is spelt
+        ("drop_path_rate", "drop_path"),
     ],
 )
 def test_unknown_options_are_told_the_nearest(option: str, nearest: str) -> None:

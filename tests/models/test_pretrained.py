@@ -279,6 +279,7 @@ def test_swapped_tensors_are_noticed(folder) -> None:
         (lambda c: c["pretrained_cfg"].pop("std"), "is damaged: 'std'"),
         (lambda c: c["pretrained_cfg"].update(interpolation="cubic"), "did you mean 'bicubic'?"),
         (lambda c: c["pretrained_cfg"].update(crop_pct=2), "crop_pct must be above 0"),
+        (lambda c: c["pretrained_cfg"].update(crop_mode="squash"), "crop_mode must be 'center'"),
         (lambda c: c["pretrained_cfg"].update(label_names=["a"]), "label_names must be 10 names"),
         (lambda c: c["pretrained_cfg"].update(label_names=7), "is damaged"),
         (lambda c: c["pretrained_cfg"].update(label_names=dict.fromkeys("abcdefghij")), "10 names"),
@@ -323,8 +324,11 @@ def test_without_a_network_the_hub_is_named(monkeypatch) -> None:
     with pytest.raises(UsageError, match=r"fetched .*\(no route to host\).*somebody/m"):
         CompactTransformer.from_pretrained("somebody/model", revision="v1")
     assert asked == [("somebody/model", "v1")]
-    with pytest.raises(UsageError, match="no folder of weights at"):
-        CompactTransformer.from_pretrained("a/b/c")
+    for nowhere in ("a/b/c", "cct_2_3x22"):
+        with pytest.raises(
+            UsageError, match=f"weights in the package.* got '{nowhere}', which doe"
+        ):
+            CompactTransformer.from_pretrained(nowhere)
 
 
 def test_a_model_of_the_hub(folder, monkeypatch) -> None:

@@ -149,6 +149,12 @@ def test_sine_is_known_in_every_precision(name: str, dtype: torch.dtype) -> None
     assert torch.equal(model.positions.table, table.to(dtype))
 
 
+def test_what_cannot_be_filled(tmp_path) -> None:
+    with pytest.raises(UsageError, match="model must be a CompactTransformer, got a Baseline"):
+        load_reference_state_dict(create_model("mlp"), {})
+    refuse(create_model("cct_2_3x2"), tmp_path, "is a folder: give the path of a file in it")
+
+
 def refuse(model: CompactTransformer, state: State | str | Path, message: str) -> None:
     """The load fails with one line that has ``message``, and the model is as it was."""
     before = {key: value.clone() for key, value in model.state_dict().items()}
