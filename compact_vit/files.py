@@ -6,11 +6,15 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import UsageError, tell
+
+#: Seconds between looks whether another process has done.
+_LOOK = 0.2
 
 
 def check_is_folder(path: Path) -> None:
@@ -101,6 +105,25 @@ def lock(handle: int) -> bool:
     except (ImportError, OSError):  # a system, or a file system, without locks
         pass
     return True
+
+
+@contextlib.contextmanager
+def alone_with(path: Path, other: str) -> Iterator[bool]:
+    """Within, nobody else is with the file ``path``, which is made for it; whether one had to wait.
+
+    That it is for the ``other`` is told. Where no file can be made nobody is kept out.
+    """
+    waited = False
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file = stack.enter_context(path.open("ab"))
+            while not lock(file.fileno()):
+                if not waited:
+                    tell(f"waiting for {other}")
+                waited = True
+                time.sleep(_LOOK)
+            stack.callback(path.unlink, missing_ok=True)
+        yield waited
 
 
 @contextlib.contextmanager

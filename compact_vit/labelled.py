@@ -173,7 +173,7 @@ def check_folder_splits(config: TrainConfig) -> None:
 
 def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[PictureFile], list[int]]:
     """Every file in the class folders of ``root``, and the label of each."""
-    from .data.tree import pictures_of, shown
+    from .data.tree import pictures_of, readable, shown
 
     if not root.is_dir():
         got = "a file" if root.exists() else "which does not exist"
@@ -184,7 +184,8 @@ def _labelled(root: Path, classes: Sequence[str]) -> tuple[list[PictureFile], li
                 f"pictures must be a folder of class folders, got {shown(root)}: give "
                 f"{shown(root / part)} if they are in it"
             )
-    return pictures_of(root, classes, "the model")
+    with readable():
+        return pictures_of(root, classes, "the model")
 
 
 def _decoded(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 #: The tags that tell how a picture is turned, and of a TIFF how many bits a value has.
-_ORIENTATION, _BITS_PER_SAMPLE = 274, 258
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 
 
 def fitted(image: Image, height: int, width: int, method: str = "bilinear") -> Image:
@@ -105,7 +105,9 @@ def _eight_bits(image: Image) -> Image:
             raise ValueError(f"{told}, which may be of 8 bits or of 16: save it with 8 bits")
         bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
         clear = image.info.get("transparency")  # one value of all its bits
-        image = Images.fromarray((values >> (min(bits, 16) - 8)).astype(np.uint8))
+        negative = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0  # zero is white
+        shades = (values >> (min(bits, 16) - 8)).astype(np.uint8)
+        image = Images.fromarray(255 - shades if negative else shades)
         if clear is not None:
             image.putalpha(Images.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     if image.mode == "F":

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from ..errors import UsageError
+from ..files import alone_with
 from .catalog import DatasetInfo
-from .decoding import BadPicturesError
+from .decoding import BadPicturesError, of_the_system
 from .packing import PictureFile, pack
 from .pictures import DataSplits, Pictures, resize
 
@@ -87,14 +88,38 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
 
     source = _SOURCES[info.name]
     kind = getattr(torchvision.datasets, source.kind)
-    archives = source.archives(kind, root)
     with contextlib.suppress(Exception):  # whatever is wrong shows again below
         return source.read(kind, root, size, False)
-    before = {archive.path for archive in archives if archive.path.exists()}
     had_root = root.exists()
-    # archives that somebody put there are unpacked by torchvision's download, without a network
-    unpack = download or all(archive.intact() for archive in archives)
+    if download:
+        with contextlib.suppress(OSError):  # which shows again below
+            root.mkdir(parents=True, exist_ok=True)
     try:
+        doing = f"another process that fetches or unpacks into {root}"
+        with alone_with(root / ".fetching", doing) as waited:  # two would damage one another's
+            if waited:
+                with contextlib.suppress(Exception):
+                    return source.read(kind, root, size, False)
+            return _fetched(info, source, root, size, download)
+    finally:
+        if not had_root:  # the empty folders that were made, of what came to nothing
+            for folder, _, _ in os.walk(root, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+
+
+def _fetched(
+    info: DatasetInfo, source: _Source, root: Path, size: tuple[int, int], download: bool
+) -> _Parts:
+    """What ``_read`` gives of archives that have to be unpacked, or downloaded before."""
+    import torchvision.datasets
+
+    kind = getattr(torchvision.datasets, source.kind)
+    archives = source.archives(kind, root)
+    before = {archive.path for archive in archives if archive.path.exists()}
+    try:
+        # archives that somebody put there are unpacked by torchvision's download, without a network
+        unpack = download or all(archive.intact() for archive in archives)
         return source.read(kind, root, size, unpack)
     except BadPicturesError as error:
         folder = os.path.dirname(error.found[0][0])
@@ -105,10 +130,6 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
         for archive in archives:  # a download that broke off
             if archive.path.exists() and archive.path not in before and not archive.intact():
                 archive.path.unlink()
-        if not had_root:  # nor leave the empty folders that torchvision made
-            for folder, _, _ in os.walk(root, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
         raise _diagnosis(info, archives, download, error) from None
 
 
@@ -121,6 +142,8 @@ def _diagnosis(
     reason = str(getattr(error, "reason", error)).strip() or type(error).__name__
     reason = reason.splitlines()[-1].strip("<>. ")
     for archive in archives:
+        if archive.path.is_file() and not os.access(archive.path, os.R_OK):
+            return UsageError(f"{info.title}: cannot read {archive.path}: {reason}")
         if archive.path.is_file() and not archive.intact():
             return UsageError(
                 f"{info.title}: {archive.path} is damaged or another file: its MD5 is"
@@ -136,6 +159,11 @@ def _diagnosis(
         return UsageError(
             f"{info.title}: wanted {names} in {folder}, not found there, and {why}:"
             f" fetch {urls} and put {'it' if len(absent) == 1 else 'them'} into {folder}"
+        )
+    if of_the_system(error):  # a right, a disk, memory: the files may be whole
+        return UsageError(
+            f"{info.title}: cannot read or unpack it in {folder} ({reason}): mend that, or put its "
+            "archives where there is room to unpack them, and give --data-dir"
         )
     return UsageError(
         f"{info.title}: its unpacked files in {folder} are damaged ({reason}):"

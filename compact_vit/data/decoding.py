@@ -81,7 +81,7 @@ def read_picture(path: str, height: int, width: int) -> Array:
             f"no picture at {printable(path)}: give the path of a picture file"
         ) from None
     except Exception as error:  # what a damaged picture raises differs by format
-        if _of_the_system(error):
+        if of_the_system(error):
             raise _unreadable(path, error) from None
         raise BadPicturesError([(path, _reason(path, error))], 1) from None
 
@@ -98,7 +98,7 @@ def decode_into(array: Array, start: int, paths: Sequence[str]) -> list[tuple[in
         try:
             array[row] = _decoded(path, height, width).transpose(2, 0, 1)  # [H,W,3] -> [3,H,W]
         except Exception as error:
-            if _of_the_system(error):
+            if of_the_system(error):
                 raise _unreadable(path, error) from None
             bad.append((row, _reason(path, error)))
     return bad
@@ -158,7 +158,7 @@ def _reason(path: str, error: Exception) -> str:
     return printable(" ".join(reason.split()))[:200] or type(error).__name__
 
 
-def _of_the_system(error: Exception) -> bool:
+def of_the_system(error: Exception) -> bool:
     """Whether the trouble may be the system's, and the picture whole."""
     # an invalid argument is a place that a damaged file points to
     harmless = (None, errno.ENOENT, errno.ELOOP, errno.EINVAL)

@@ -13,7 +13,16 @@ from ..errors import UsageError
 from .decoding import BadPicturesError, printable
 from .packing import Packed, PictureFile, pack
 from .pictures import DataSplits, Pictures
-from .tree import classes_of, parts_of, pictures_of, shared_folder, shown, warn_of_loose
+from .tree import (
+    check_apart,
+    classes_of,
+    parts_of,
+    pictures_of,
+    readable,
+    shared_folder,
+    shown,
+    warn_of_loose,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,22 +49,20 @@ def load_folder(
     those of desktops (``Thumbs.db``): a picture left out for its ending would be missed by nobody.
     Those that are no readable pictures are refused together, before anything is trained; with
     ``skip`` they are left out, counted in ``skipped`` and named in a warning. ``UsageError`` too
-    for a folder that is missing, unreadable, empty, or of a class that ``train`` does not have;
-    a warning for classes that are not tested, and for files that lie beside the class folders.
+    for a folder that is missing, unreadable, empty, of a class that ``train`` does not have, or
+    that is another part by a link; a warning for classes that are not tested, and for files that
+    lie beside the class folders.
     """
     root = Path(os.path.expanduser(data_dir))  # leaves a ~ that is nobody's home
-    try:
+    with readable():
         folders = shared_folder(root) if test_fraction else parts_of(root)
         names = classes_of(folders["train"])
         warn_of_loose(dict.fromkeys(folders.values()))
         if test_fraction:
             found = _divided(*pictures_of(folders["train"], names), test_fraction, names)
         else:
+            check_apart(folders)
             found = {part: pictures_of(folder, names) for part, folder in folders.items()}
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {printable(str(error.filename))}: {error.strerror}"
-        ) from None
     files = {part: inside for part, (inside, _) in found.items()}
     packs = _packs(root, folders, files, size, skip)
     loaded = {

@@ -61,7 +61,7 @@ def keep(scratch: Path, store: Path, facts: dict[str, Any]) -> None:
     finally:
         notes.unlink(missing_ok=True)
     if facts["source"] is not None:
-        _delete_replaced(store, facts["source"], facts["size"])
+        _delete_replaced(store, facts)
 
 
 def kept(store: Path) -> tuple[MappedArray, dict[str, Any]] | None:
@@ -91,14 +91,18 @@ def mapped(path: Path, mode: Literal["c", "r", "r+"] = "c") -> MappedArray:
     return array
 
 
-def _delete_replaced(store: Path, source: str, size: tuple[int, int]) -> None:
-    """Delete the packs beside ``store`` that were made of an earlier state of ``source``."""
+def _delete_replaced(store: Path, facts: dict[str, Any]) -> None:
+    """Delete the packs beside ``store`` that were made of an earlier state of the same source.
+
+    In a cache that machines share, a path is another place on each.
+    """
+    own = [facts["source"], facts["host"], list(facts["size"])]
     for notes in store.parent.glob("*.json"):
         if notes.stem == store.stem or not OURS.fullmatch(notes.name):
             continue
         with contextlib.suppress(*_DAMAGE):  # or gone already
-            facts = json.loads(notes.read_text())
-            if (facts.get("source"), facts.get("size")) == (source, list(size)):
+            other = json.loads(notes.read_text())
+            if [other.get(name) for name in ("source", "host", "size")] == own:
                 notes.with_suffix(".npy").unlink(missing_ok=True)
                 notes.unlink()
 

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import platform
 import secrets
 import shutil
 import sys
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: part of every key: raise it when the same files would pack into other bytes
-_FORMAT = 4
+_FORMAT = 5
 #: pictures decoded at a time by one worker
 _CHUNK = 32
 #: pictures from which on it pays to start processes
@@ -124,12 +125,15 @@ def pack(
 
     The pack is kept in ``cache_dir()`` and read from there, on demand, while no file changes. When
     one does, the new pack takes the place of the last one of the same ``source`` (what ``files``
-    are all of, as a folder's path) and ``size``; of others, ``clear_cache()`` rids. A kept pack
-    that is damaged is made anew, and knows what it leaves out. Where none can be kept, a line of
-    warning says so, and the pictures take their N x 3 x H x W bytes of memory; ``UsageError`` where
-    that is more than half of it. After an error, as after an interruption, nothing is kept.
+    are all of, as a folder's path on this machine) and ``size``; of others, ``clear_cache()`` rids.
+    A kept pack that is damaged is made anew, and knows what it leaves out. Where none can be kept,
+    a line of warning says so, and the pictures take their N x 3 x H x W bytes of memory;
+    ``UsageError`` where that is more than half of it. After an error, as after an interruption,
+    nothing is kept.
     """
-    marks = "\n".join([f"{_FORMAT} {size}", *(file.mark for file in files)])
+    from PIL import __version__ as decoder  # which decides what can be read, and to which bytes
+
+    marks = "\n".join([f"{_FORMAT} {size} {decoder}", *(file.mark for file in files)])
     key = hashlib.sha256(os.fsencode(marks)).hexdigest()[:32]
     store = cache_dir() / f"{key}.npy"
     if found := kept(store):
@@ -145,8 +149,11 @@ def pack(
     except OSError as error:
         return _in_memory(files, shape, title, skip, error)
     try:
-        facts = {"source": source, "size": size} | _decode_to(scratch, files, title)
+        of = {"source": source, "host": platform.node(), "size": size}
+        facts = of | _decode_to(scratch, files, title)
         _check(facts["bad"], files, skip)
+        if found := kept(store):  # somebody else was faster, and may be reading it
+            return _packed(*found)
         try:
             keep(scratch, store, facts)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import mmap
@@ -10,12 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+
+#: Where Linux tells the bytes that a container may take, by the newer way and the older.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def prefetch(
@@ -92,8 +100,12 @@ def _madvise() -> Any:
 
 
 def machine_memory() -> int | None:
-    """The bytes of this machine's memory, None where the system does not tell."""
+    """The bytes of memory that there are, or a container may take; None if nobody tells."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+    for limit in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            memory = min(memory, int(limit.read_text()))
+    return memory

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
 import stat
@@ -32,9 +34,16 @@ _Place = tuple[int, int]
 def files_in(folder: str | os.PathLike[str]) -> list[str]:
     """Every file in ``folder`` and below, sorted, but for hidden ones and those of desktops."""
     root = Path(folder)
-    try:
+    with readable():
         above = [_place(os.stat(parent)) for parent in root.resolve().parents]
         return sorted(file.path for file in _walk(str(root), root.name, above))
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """What of files and folders cannot be read within is a ``UsageError``."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot read {printable(str(error.filename))}: {error.strerror}"
@@ -70,6 +79,18 @@ def _check_names(root: Path) -> None:
             raise UsageError(
                 f"data folder {shown(root)}: wanted train/, test/ and val/ in it, found {name}/: "
                 f"rename it to {part}"
+            )
+
+
+def check_apart(parts: dict[str, Path]) -> None:
+    """Refuse two ``parts`` that are one folder, or one in the other, behind their links."""
+    real = {part: os.path.realpath(folder) for part, folder in parts.items()}
+    for one, other in itertools.permutations(real, 2):
+        if os.path.commonpath([real[one], real[other]]) == real[one]:
+            raise UsageError(
+                f"{one} and {other} must be different pictures, got {shown(parts[other])}, which "
+                f"lies in {shown(parts[one])}: give each its own, or one folder of classes with "
+                "--test-fraction 0.2"
             )
 
 

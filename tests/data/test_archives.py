@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import hashlib
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from compact_vit import files
 from compact_vit.cli import main
+from compact_vit.data import archives
 from compact_vit.data.datasets import load_dataset
 from compact_vit.errors import UsageError
 
@@ -78,3 +86,44 @@ def test_by_the_command(request, name, tmp_path, capsys):
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert f"{root / archive} is damaged or another file" in shown.err
     assert not (tmp_path / "run").exists()
+
+
+def test_who_comes_while_another_fetches_waits_and_downloads_nothing(
+    tiny_cifar100, tmp_path, monkeypatch
+):
+    folder, waiting = tmp_path / "data", threading.Event()
+    folder.mkdir()
+    monkeypatch.setattr(files, "time", SimpleNamespace(sleep=lambda seconds: waiting.set()))
+    with ThreadPoolExecutor(1) as pool:
+        with files.alone_with(folder / ".fetching", "nobody"):
+            loading = pool.submit(load_dataset, "cifar100", data_dir=folder)
+            assert waiting.wait(60)
+            shutil.copytree(tiny_cifar100, folder, dirs_exist_ok=True)
+            load_dataset("cifar100", data_dir=tiny_cifar100)  # unpacks, there
+            shutil.copytree(tiny_cifar100, folder, dirs_exist_ok=True)
+        assert len(loading.result(60).train) == 400
+    assert not (folder / ".fetching").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError("no memory"),
+    ],
+)
+def test_what_the_system_refuses_is_not_called_damage(tiny_cifar100, monkeypatch, error):
+    """Whole files of somebody else's must not be deleted for it."""
+
+    def refused(*given):
+        raise error
+
+    source = dataclasses.replace(archives._SOURCES["cifar100"], read=refused)
+    monkeypatch.setitem(archives._SOURCES, "cifar100", source)
+    with pytest.raises(UsageError, match="CIFAR-100: cannot read or unpack it in") as caught:
+        load_dataset("cifar100", data_dir=tiny_cifar100)
+    assert str(getattr(error, "strerror", None) or error) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "damaged" not in str(caught.value)
+    assert list(tiny_cifar100.glob("*.tar.gz"))

@@ -65,8 +65,11 @@ def png(values: np.ndarray, kind: int, clear: int | None = None) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def tiff(values: np.ndarray, bits: int, signed: bool = False) -> bytes:
-    """A TIFF of grey ``values`` [H,W] as whole numbers of ``bits``, which PIL does not choose."""
+def tiff(values: np.ndarray, bits: int, signed: bool = False, black: int = 1) -> bytes:
+    """A TIFF of grey ``values`` [H,W] as whole numbers of ``bits``, which PIL does not choose.
+
+    Zero is black, or with ``black`` 0 it is white.
+    """
     height, width = values.shape
     if bits == 12:  # two in three bytes, a row a whole number of them
         bit = values[..., None] >> np.arange(11, -1, -1) & 1  # [H,W] -> [H,W,12]
@@ -74,7 +77,7 @@ def tiff(values: np.ndarray, bits: int, signed: bool = False) -> bytes:
     else:
         data = values.astype(f"<{'ui'[signed]}{bits // 8}").tobytes()
     data += bytes(len(data) % 2)
-    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height}
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: black, 273: 8, 277: 1, 278: height}
     tags |= {279: len(data), 339: 1 + signed}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     head = struct.pack("<2sHI", b"II", 42, 8 + len(data))
@@ -143,6 +146,13 @@ def test_numbers_that_may_be_of_eight_bits_or_of_sixteen(tmp_path, bits, signed)
     deep = DEEP // 2
     (tmp_path / "x.tif").write_bytes(tiff(deep, bits, signed))
     assert np.array_equal(read(tmp_path / "x.tif"), three(deep >> 8))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_grey_whose_zero_is_white(tmp_path, bits):
+    values = DEEP >> (16 - bits)
+    (tmp_path / "x.tif").write_bytes(tiff(values, bits, black=0))
+    assert np.array_equal(read(tmp_path / "x.tif"), three(255 - (DEEP >> 8)))
 
 
 @pytest.mark.parametrize("value", [0, 255])

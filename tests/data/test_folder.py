@@ -183,6 +183,15 @@ def test_missing_parts(picture_folder):
     assert "wanted train/, test/ and val/ in it, found training/: rename it to train" in said
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_a_part_that_is_another_by_a_link(picture_folder, within):
+    """What was trained on would be told as a test."""
+    shutil.rmtree(picture_folder / "test")
+    (picture_folder / "test").symlink_to(picture_folder / "train" / ("red" if within else ""))
+    with pytest.raises(UsageError, match=r"must be different pictures, got .*, which lies in"):
+        load_dataset("folder", data_dir=picture_folder)
+
+
 def test_unknown_class(picture_folder):
     (picture_folder / "test" / "red").rename(picture_folder / "test" / "rde")
     said = refusal(picture_folder)

@@ -48,6 +48,15 @@ def test_second_start_decodes_nothing(picture_folder, cache, decoded):
     assert {name.split(".", 1)[1] for name in kept} == {"npy", "json"}
 
 
+def test_another_decoder_decodes_anew(picture_folder, decoded, monkeypatch):
+    """It may read what the last could not."""
+    load_dataset("folder", data_dir=picture_folder)
+    before = len(decoded)
+    monkeypatch.setattr("PIL.__version__", "99.0")
+    load_dataset("folder", data_dir=picture_folder)
+    assert len(decoded) == 2 * before > 0
+
+
 def test_moved_folder_is_recognised(picture_folder, decoded):
     first = load_dataset("folder", data_dir=picture_folder)
     moved = picture_folder.rename(picture_folder.with_name("elsewhere"))

@@ -233,6 +233,33 @@ def test_a_changed_folder_replaces_its_own_packs_only(picture_folder, cache):
     assert [len(before[name]) for name in lost if name.endswith("npy")] == [128 + 12 * 3072]
 
 
+def test_another_machines_packs_of_the_same_path_stay(picture_folder, cache, monkeypatch):
+    for name in ("one", "other"):
+        monkeypatch.setattr("platform.node", lambda name=name: name)
+        load_dataset("folder", data_dir=picture_folder)
+        for path in picture_folder.rglob("*.png"):  # as if unpacked there anew
+            path.touch()
+    assert len(list(cache.glob("*.npy"))) == 4
+
+
+def test_a_pack_that_another_process_has_kept_meanwhile_stays(picture_folder, cache, monkeypatch):
+    """That one may be reading it already, from another machine even."""
+    decode = packing._decode_to
+
+    def slower(*given):
+        monkeypatch.setattr(packing, "_decode_to", decode)
+        load_dataset("folder", data_dir=picture_folder)
+        first.extend(path.stat().st_ino for path in sorted(cache.glob("*.npy")))
+        return decode(*given)
+
+    first: list[int] = []
+    monkeypatch.setattr(packing, "_decode_to", slower)
+    load_dataset("folder", data_dir=picture_folder)
+    assert [path.stat().st_ino for path in sorted(cache.glob("*.npy"))] == first
+    assert len(first) == 2
+    assert not list(cache.glob("*.tmp"))
+
+
 def test_a_link_to_the_folder_is_the_folder(picture_folder, cache):
     link = picture_folder.with_name("link")
     link.symlink_to(picture_folder)

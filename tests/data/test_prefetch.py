@@ -319,3 +319,12 @@ def test_an_epoch_stays_within_the_memory_stated(tmp_path):
     margin = 4 << 20  # what the heaps of three threads begin with
     assert in_file == count * 3 * 64 * 64 > 10 * (stated + margin)
     assert taken <= stated + margin
+
+
+@pytest.mark.parametrize(("told", "memory"), [("1000000\n", 1_000_000), ("max\n", None)])
+def test_a_container_may_have_less_memory_than_its_machine(tmp_path, monkeypatch, told, memory):
+    (tmp_path / "memory.max").write_text(told)
+    monkeypatch.setattr(prefetching, "_LIMITS", ())
+    whole = prefetching.machine_memory()
+    monkeypatch.setattr(prefetching, "_LIMITS", (tmp_path / "none", tmp_path / "memory.max"))
+    assert prefetching.machine_memory() == (memory or whole)
