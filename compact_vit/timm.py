@@ -16,14 +16,11 @@ from timm.models import (
     build_model_with_cfg,
     generate_default_cfgs,
     register_model,
-    register_notrace_module,
 )
 from torch import Tensor
 
 from .data.catalog import DATASETS
 from .errors import TIMM_OPTIONS, UsageError
-from .layers import PositionalEmbedding
-from .layers.encoder import DepthwiseConv
 from .models.compact import CompactTransformer
 from .models.config import ModelConfig, config_from_name, named_models
 from .models.preprocessing import OF_CLASSES, as_taken, pretrained_cfg
@@ -156,8 +153,5 @@ def _entrypoint(name: str) -> Callable[..., Any]:
     return entrypoint
 
 
-# resizing positions and laying tokens out depend on the picture's size, unknown to a traced graph
-register_notrace_module(PositionalEmbedding)
-register_notrace_module(DepthwiseConv)
 for _name in _NAMES:
     globals()[_name] = register_model(_entrypoint(_name))  # timm warns where a name was taken

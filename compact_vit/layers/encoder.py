@@ -5,6 +5,7 @@ Letters: B batch, P prefix tokens, h x w token grid, N = P + h * w tokens, D wid
 
 # annotations stay objects: TorchScript reads them
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,7 +56,13 @@ class DepthwiseConv(nn.Module):
         # tokens row by row are a picture in the channels-last format: no copy
         y = x[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2)  # [B, N, M] -> [B, M, h, w]
         y = self.conv(y).permute(0, 2, 3, 1).flatten(1, 2)  # [B, h * w, M]
-        return torch.cat((torch.zeros_like(x[:, :prefix]), y), dim=1) if prefix else y
+        return _behind(prefix, y)
+
+
+@torch.fx.wrap  # what is traced chooses when it is called
+def _behind(prefix: int, y: Tensor) -> Tensor:
+    """``y`` behind so many tokens of zeros: ``[B, N, M] -> [B, P + N, M]``."""
+    return F.pad(y, (0, 0, prefix, 0)) if prefix else y
 
 
 class EncoderLayer(nn.Module):

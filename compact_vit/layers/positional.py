@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,6 +44,19 @@ def resize_positions(
     return torch.cat((prefix, grid), dim=1)
 
 
+@torch.fx.wrap  # what is traced chooses when it is called, by its picture's size
+def _table_at(
+    table: Tensor, kind: str, old: tuple[int, int], new: tuple[int, int], num_prefix_tokens: int
+) -> Tensor:
+    """The ``table`` of positions of a ``kind``, made for the grid ``old``, at the grid ``new``."""
+    if new == old:
+        return table
+    if kind == "sine":
+        num_tokens = num_prefix_tokens + new[0] * new[1]
+        return sine_positions(num_tokens, table.shape[2]).to(table)
+    return resize_positions(table, old, new, num_prefix_tokens)
+
+
 class PositionalEmbedding(nn.Module):
     """Add positions to tokens: ``[B, N, D] -> [B, N, D]``, for any token grid.
 
@@ -75,12 +89,7 @@ class PositionalEmbedding(nn.Module):
 
     def at(self, grid_size: tuple[int, int]) -> Tensor:
         """The table for another token grid: ``[1, P + h * w, D]``."""
-        if grid_size == self.grid_size:
-            return self.table
-        if self.kind == "sine":
-            num_tokens = self.num_prefix_tokens + grid_size[0] * grid_size[1]
-            return sine_positions(num_tokens, self.embed_dim).to(self.table)
-        return resize_positions(self.table, self.grid_size, grid_size, self.num_prefix_tokens)
+        return _table_at(self.table, self.kind, self.grid_size, grid_size, self.num_prefix_tokens)
 
     def forward(self, x: Tensor, grid_size: tuple[int, int]) -> Tensor:
         return x + self.at(grid_size)

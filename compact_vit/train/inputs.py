@@ -40,8 +40,9 @@ def load_splits(config: TrainConfig) -> DataSplits:
     """The configuration's data set, with ``val_fraction`` of the training part held out.
 
     With ``train_pictures`` the training part is so many of its pictures; with ``overfit`` it is so
-    many, to train and to test on. Raises ``UsageError`` where something wants a validation split
-    and there is none.
+    many, to train and to test on. Mean and deviation are those of the whole training part as it
+    came, what is held out or left out of it among them. Raises ``UsageError`` where something wants
+    a validation split and there is none.
     """
     splits = load_dataset(
         config.dataset,

@@ -75,8 +75,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # 300 epochs and 10 of cool-down, RandAugment, mixup and cutmix. Published, the cosine counts
     # from the first epoch (here from the warm-up's end: up to 6% higher), a batch mixes in one way
-    # (here each picture in its own), and interpolation is drawn (here bilinear to crop, nearest in
-    # RandAugment)
+    # (here each picture in its own), interpolation is drawn (here bilinear to crop, nearest in
+    # RandAugment), and what RandAugment uncovers has the mean's colour (here it is black)
     "published-300": {**_STRONG, "lr": 6e-4, "erasing": 0.25},
     # the student report on CIFAR-100: 200 epochs, AutoAugment and flip, 10% of warm-up
     "student-200": {"model": "cct_6_3x1", "auto_augment": "cifar10", "dropout": 0.1},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -303,3 +305,31 @@ def test_published_and_standard_models_differ_in_the_residual_alone(build) -> No
             tokens = (block.norm2(tokens) if normed else tokens) + branch
         torch.testing.assert_close(model.forward_features(x), model.norm(tokens))
     assert not torch.allclose(published(x), standard(x), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:The nodes obtained by tracing")
+@pytest.mark.parametrize("positional", ["learnable", "sine", "none"])
+@pytest.mark.parametrize("name", ["vit_lite_2_8", "cvt_2_8", "cct_2_3x2", "cct2_2_3x2"])
+def test_features_by_torchvision(name, positional) -> None:
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    torch.manual_seed(0)
+    model = create_model(name, positional_embedding=positional).eval()
+    graph = create_feature_extractor(model, ["blocks.0", "norm", "head"])
+    for size in ((32, 32), (48, 24)):  # a graph that does not freeze the picture's size
+        x = torch.randn(2, 3, *size)
+        found = graph(x)
+        assert torch.equal(found["norm"], model.forward_features(x))
+        assert torch.equal(found["head"], model(x))
+        (first,) = model.forward_intermediates(
+            x, indices=[0], output_fmt="NLC", intermediates_only=True
+        )
+        assert torch.equal(found["blocks.0"][:, model.num_prefix_tokens :], first)
+
+
+def test_the_hub_of_torch() -> None:
+    here = Path(__file__).parents[2]
+    model = torch.hub.load(str(here), "cct_2_3x2", source="local", num_classes=3)
+    assert (type(model), model.num_classes) == (CompactTransformer, 3)
+    entries = runpy.run_path(str(here / "hubconf.py"))
+    assert {"create_model", "vit_lite_6_4", "cvt_6_4", "cct_6_3x1", "cct2_2_3x2"} <= set(entries)
