@@ -20,11 +20,6 @@ from .config import (
     TimmConfig,
 )
 
-#: What takes pictures in the layout that they come in, on a CPU. Of timm's models some begin with a
-#: 1x1 convolution of stride 2 (repvgg_a0, fastvit_t8): of three channels laid out last its gradient
-#: in torch 2.15 writes past its memory, and the process dies.
-_AS_GIVEN = (MLPConfig, TimmConfig)
-
 
 def build_body(config: BaselineConfig) -> Body:
     """All before the last linear map, ``[B, C, H, W] -> [B, F]``, initialised; and F."""
@@ -57,6 +52,8 @@ class Baseline(nn.Module):
         self.config = config
         self.in_chans = config.in_chans
         self.body, self.num_features = build_body(config)
+        # faster convolutions and pools
+        self.channels_last = not isinstance(config, MLPConfig) and not _skips(self)
         self.reset_classifier(config.num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -68,8 +65,7 @@ class Baseline(nn.Module):
                 f"the model was built for pictures of {height}x{width} pixels, got {got}: "
                 "build it with that img_size"
             )
-        if not isinstance(config, _AS_GIVEN if x.device.type == "cpu" else MLPConfig):
-            # faster convolutions and pools
+        if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         return self.body(x)
 
@@ -106,3 +102,17 @@ class Baseline(nn.Module):
             if module is not self and hasattr(module, "no_weight_decay"):
                 named |= {f"{prefix}.{name}" for name in module.no_weight_decay()}
         return named & {name for name, _ in self.named_parameters()}
+
+
+def _skips(model: Baseline) -> bool:
+    """Whether a 1x1 convolution takes every other pixel of the picture itself.
+
+    Some of timm's models begin so (repvgg_a0, fastvit_t8). Of a few channels laid out last, the
+    gradient of such a layer on a CPU writes past its memory in torch 2.15, and the process dies.
+    """
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.in_channels == model.in_chans
+        and layer.kernel_size == (1, 1) != layer.stride
+        for layer in model.body.modules()
+    )

@@ -15,7 +15,7 @@ from ..ranking import Row
 from ..scoring import pareto_front
 
 WIDTH, HEIGHT = 440.0, 270.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 12.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 22.0, 40.0
 _TICKS = 5
 #: Points are marked in lines of so few.
 _MARKED = 40

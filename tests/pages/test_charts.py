@@ -117,6 +117,13 @@ def test_ranking() -> None:
     assert ends == pytest.approx([89.17, 89.17, 95.29], abs=0.1)
 
 
+def test_the_highest_name_is_within_the_picture() -> None:
+    """It stands 7 pixels above its dot, and a letter is 13 high."""
+    chart = ranking_chart(ranked([result("mine", 300_000, 98.0, "run")], 70.0))
+    for dot in chart.dots:
+        assert dot.y - 7 - 13 >= 0
+
+
 def test_a_ranking_of_one() -> None:
     chart = ranking_chart(ranked([result("mine", 300_000, 80.0, "run")], 70.0))
     (dot,) = chart.dots
