@@ -122,8 +122,13 @@ def alone_with(path: Path, other: str) -> Iterator[bool]:
                     tell(f"waiting for {other}")
                 waited = True
                 time.sleep(_LOOK)
-            stack.callback(path.unlink, missing_ok=True)
+            stack.callback(_discard, path)
         yield waited
+
+
+def _discard(path: Path) -> None:
+    with contextlib.suppress(OSError):  # open files stay, on Windows
+        path.unlink()
 
 
 @contextlib.contextmanager

@@ -84,9 +84,9 @@ def _check_names(root: Path) -> None:
 
 def check_apart(parts: dict[str, Path]) -> None:
     """Refuse two ``parts`` that are one folder, or one in the other, behind their links."""
-    real = {part: os.path.realpath(folder) for part, folder in parts.items()}
+    real = {part: Path(os.path.realpath(folder)) for part, folder in parts.items()}
     for one, other in itertools.permutations(real, 2):
-        if os.path.commonpath([real[one], real[other]]) == real[one]:
+        if real[other].is_relative_to(real[one]):
             raise UsageError(
                 f"{one} and {other} must be different pictures, got {shown(parts[other])}, which "
                 f"lies in {shown(parts[one])}: give each its own, or one folder of classes with "
