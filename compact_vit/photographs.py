@@ -9,7 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-#: The tags that tell how a picture is turned, and of a TIFF how many bits a value has.
+#: The tags that tell how a picture is turned, of a TIFF how many bits a value has, and whether 0 is
+#: black.
 _ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
 
 
@@ -103,11 +104,11 @@ def _eight_bits(image: Image) -> Image:
         # PNG and PPM come as 16 bits; a TIFF tells how many they are, and they may be 32 or signed
         if image.format == "TIFF" and image.mode == "I" and values.max() < 256:
             raise ValueError(f"{told}, which may be of 8 bits or of 16: save it with 8 bits")
-        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+        tags = getattr(image, "tag_v2", {})
+        bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
         clear = image.info.get("transparency")  # one value of all its bits
-        negative = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0  # zero is white
         shades = (values >> (min(bits, 16) - 8)).astype(np.uint8)
-        image = Images.fromarray(255 - shades if negative else shades)
+        image = Images.fromarray(255 - shades if tags.get(_PHOTOMETRIC) == 0 else shades)
         if clear is not None:
             image.putalpha(Images.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
     if image.mode == "F":

@@ -35,8 +35,12 @@ def cache(tmp_path_factory, monkeypatch) -> Path:
 def drawing(monkeypatch) -> Callable[..., None]:
     """The function that draws a run's curves, left out of it: half of a tiny run's time."""
     draw = loop.write_curves
-    monkeypatch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+    leave_out_curves(monkeypatch)
     return draw
+
+
+def leave_out_curves(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def picked(tmp_path_factory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objective, "evaluate_model", told)
-        patch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+        leave_out_curves(patch)
         train(config, output=folder, quiet=True)
     return folder
 

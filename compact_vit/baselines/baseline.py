@@ -53,7 +53,7 @@ class Baseline(nn.Module):
         self.in_chans = config.in_chans
         self.body, self.num_features = build_body(config)
         # faster convolutions and pools
-        self.channels_last = not isinstance(config, MLPConfig) and not _skips(self)
+        self.channels_last = not isinstance(config, MLPConfig) and not _subsamples_picture(self)
         self.reset_classifier(config.num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Baseline(nn.Module):
         return named & {name for name, _ in self.named_parameters()}
 
 
-def _skips(model: Baseline) -> bool:
+def _subsamples_picture(model: Baseline) -> bool:
     """Whether a 1x1 convolution takes every other pixel of the picture itself.
 
     Some of timm's models begin so (repvgg_a0, fastvit_t8). Of a few channels laid out last, the

@@ -6,6 +6,7 @@ Letters: N pictures, C channels, H and W the height and width.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import socket
@@ -88,8 +89,10 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
 
     source = _SOURCES[info.name]
     kind = getattr(torchvision.datasets, source.kind)
+    archives = source.archives(kind, root)
+    read = functools.partial(source.read, kind, root, size)
     with contextlib.suppress(Exception):  # whatever is wrong shows again below
-        return source.read(kind, root, size, False)
+        return read(False)
     had_root = root.exists()
     if download:
         with contextlib.suppress(OSError):  # which shows again below
@@ -99,8 +102,8 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
         with alone_with(root / ".fetching", doing) as waited:  # two would damage one another's
             if waited:
                 with contextlib.suppress(Exception):
-                    return source.read(kind, root, size, False)
-            return _fetched(info, source, root, size, download)
+                    return read(False)
+            return _fetched(info, archives, read, download)
     finally:
         if not had_root:  # the empty folders that were made, of what came to nothing
             for folder, _, _ in os.walk(root, topdown=False):
@@ -109,18 +112,14 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
 
 
 def _fetched(
-    info: DatasetInfo, source: _Source, root: Path, size: tuple[int, int], download: bool
+    info: DatasetInfo, archives: list[_Archive], read: Callable[[bool], _Parts], download: bool
 ) -> _Parts:
-    """What ``_read`` gives of archives that have to be unpacked, or downloaded before."""
-    import torchvision.datasets
-
-    kind = getattr(torchvision.datasets, source.kind)
-    archives = source.archives(kind, root)
+    """What ``read`` gives of ``archives`` that have to be unpacked, or downloaded before."""
     before = {archive.path for archive in archives if archive.path.exists()}
     try:
         # archives that somebody put there are unpacked by torchvision's download, without a network
         unpack = download or all(archive.intact() for archive in archives)
-        return source.read(kind, root, size, unpack)
+        return read(unpack)
     except BadPicturesError as error:
         folder = os.path.dirname(error.found[0][0])
         raise UsageError(f"{info.title}: {error}: delete {folder} and run again") from None

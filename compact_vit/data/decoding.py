@@ -159,7 +159,7 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def of_the_system(error: Exception) -> bool:
-    """Whether the trouble may be the system's, and the picture whole."""
+    """Whether the trouble may be the system's, and the file whole."""
     # an invalid argument is a place that a damaged file points to
     harmless = (None, errno.ENOENT, errno.ELOOP, errno.EINVAL)
     if isinstance(error, OSError):

@@ -149,8 +149,8 @@ def pack(
     except OSError as error:
         return _in_memory(files, shape, title, skip, error)
     try:
-        of = {"source": source, "host": platform.node(), "size": size}
-        facts = of | _decode_to(scratch, files, title)
+        origin = {"source": source, "host": platform.node(), "size": size}
+        facts = origin | _decode_to(scratch, files, title)
         _check(facts["bad"], files, skip)
         if found := kept(store):  # somebody else was faster, and may be reading it
             return _packed(*found)

@@ -56,12 +56,12 @@ class DepthwiseConv(nn.Module):
         # tokens row by row are a picture in the channels-last format: no copy
         y = x[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2)  # [B, N, M] -> [B, M, h, w]
         y = self.conv(y).permute(0, 2, 3, 1).flatten(1, 2)  # [B, h * w, M]
-        return _behind(prefix, y)
+        return _after_zeros(y, prefix)
 
 
 @torch.fx.wrap  # what is traced chooses when it is called
-def _behind(prefix: int, y: Tensor) -> Tensor:
-    """``y`` behind so many tokens of zeros: ``[B, N, M] -> [B, P + N, M]``."""
+def _after_zeros(y: Tensor, prefix: int) -> Tensor:
+    """``y`` behind P tokens of zeros: ``[B, h * w, M] -> [B, N, M]``."""
     return F.pad(y, (0, 0, prefix, 0)) if prefix else y
 
 

@@ -90,8 +90,8 @@ def list_models(filter: str | Sequence[str] = "*", *, pretrained: bool = False) 
     """The named members that match a glob, or any of several: ``list_models("cct_*")``.
 
     With ``pretrained`` the models that have weights in the package, also those without a builder,
-    such as ``cct_2_3x3``. A glob that begins with
-    ``timm/`` finds timm's models, which no other does.
+    such as ``cct_2_3x3``. A glob that begins with ``timm/`` finds timm's models, which no other
+    does.
     """
     patterns = [filter] if isinstance(filter, str) else filter
     if pretrained:

@@ -58,10 +58,10 @@ def page_of_run(
 
     ``config``, ``summary`` and ``history`` are what the run's files hold; ``epoch`` is the one
     whose weights gave the answers. ``training_loss`` is what that loss is and the others are not,
-    or nothing. ``confusion`` counts true classes in rows and predicted ones in
-    columns; ``reliability`` is what ``reliability_chart`` takes. ``ranking`` is of the run alone,
-    or among the results ``published`` on a data set. ``kinds`` are the costs of a model that is
-    made of them. Sections of which there is nothing say so, or are left out.
+    or nothing. ``confusion`` counts true classes in rows and predicted ones in columns;
+    ``reliability`` is what ``reliability_chart`` takes. ``ranking`` is of the run alone, or among
+    the results ``published`` on a data set. ``kinds`` are the costs of a model that is made of
+    them. Sections of which there is nothing say so, or are left out.
     """
     best = summary.get("best") or {}
     named = len(classes) <= _WRITTEN

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import UsageError, is_real
 from .style import (
     LEGEND_WIDTH,
+    LETTER,
     NOTE,
     PAGE_WIDTH,
     PALETTE,
@@ -98,7 +99,7 @@ def _ticks(axes: Axes, values: Sequence[Any], numbers: bool) -> None:
     names, end = [], -math.inf
     for value, place in zip(ordered, points, strict=True):
         name = f"{value:g}"
-        half = 0.6 * TICK * (len(name) + 1) / 2  # letters are about 0.6 of their height wide
+        half = LETTER * TICK * (len(name) + 1) / 2
         names.append(name if place - half > end else "")
         end = place + half if names[-1] else end
     axes.set_xticks(ordered, names)

@@ -36,6 +36,8 @@ TITLE, LABEL, TICK, NOTE = 10.0, 9.0, 8.0, 7.0
 #: Inches: the text width of a page, which most pictures take.
 PAGE_WIDTH = 7.0
 _DOTS_PER_INCH = 200
+#: A letter is about so wide, as a share of its height.
+LETTER = 0.6
 #: Letters of a name in a legend, for which that width has room.
 LEGEND_WIDTH = 80
 
@@ -151,8 +153,7 @@ def shortened(names: Sequence[str], length: int) -> list[str]:
 
 def wrapped(title: str, width: float) -> str:
     """``title`` as ``plain`` text, on as many lines as ``width`` inches make it take."""
-    # letters are about 0.6 of their height wide
-    return plain(textwrap.fill(title, max(12, int(width * 72 / (0.6 * TITLE)))))
+    return plain(textwrap.fill(title, max(12, int(width * 72 / (LETTER * TITLE)))))
 
 
 def plain(text: str) -> str:

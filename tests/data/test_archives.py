@@ -98,7 +98,6 @@ def test_who_comes_while_another_fetches_waits_and_downloads_nothing(
         with files.alone_with(folder / ".fetching", "nobody"):
             loading = pool.submit(load_dataset, "cifar100", data_dir=folder)
             assert waiting.wait(60)
-            shutil.copytree(tiny_cifar100, folder, dirs_exist_ok=True)
             load_dataset("cifar100", data_dir=tiny_cifar100)  # unpacks, there
             shutil.copytree(tiny_cifar100, folder, dirs_exist_ok=True)
         assert len(loading.result(60).train) == 400

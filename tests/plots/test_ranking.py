@@ -50,12 +50,12 @@ APART = [Mark(f"model {a}", 3.7 if i % 2 else 3.2, a) for i, a in enumerate(LEVE
 CROWD = [Mark(f"model {i}", 1 + i % 4 / 30, 80 + i / 7) for i in range(60)]
 
 
-@pytest.mark.parametrize("marks", [APART, CROWD], ids=["apart", "crowd"])
-def test_a_name_stands_clearly_nearest_to_its_own_point(marks) -> None:
+@pytest.mark.parametrize(("marks", "least"), [(APART, 7), (CROWD, 4)], ids=["apart", "crowd"])
+def test_a_name_stands_clearly_nearest_to_its_own_point(marks, least) -> None:
     marks = [*marks, Mark("left", 0.3, 66.9), Mark("right", 300.0, 93.4)]
     (axes,) = plot_ranking(marks, "parameters (millions)").axes
     points = {mark.name: axes.transData.transform((mark.cost, mark.accuracy)) for mark in marks}
-    assert len(axes.texts) >= 4
+    assert len(axes.texts) >= least
     for text in axes.texts:
         box = text.get_window_extent()
         gaps = {
