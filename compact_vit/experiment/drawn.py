@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from .fields import DOTTED
 from .plan import Experiment, Planned
 from .record import read_history
 from .table import varying
-from .words import brief
+from .words import apart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,10 +67,11 @@ def _drawn_against(
         if all(row[key] is not None for row in done)
     )
     others = [name for name in varying(done, fields) if name not in (field, "seed")]
+    tried = [row[field] for row in done]
+    places = _in_words(tried) | {repr(value): value for value in tried if is_real(value)}
     groups: dict[str, dict[Any, list[float]]] = {}
-    for row in done:
-        value = row[field] if is_real(row[field]) else brief(row[field])
-        groups.setdefault(_named(row, others), {}).setdefault(value, []).append(row[key])
+    for name, row in zip(_names(done, others), done, strict=True):
+        groups.setdefault(name, {}).setdefault(places[repr(row[field])], []).append(row[key])
     lines = {
         name: [Point(value, *mean_and_spread(found)[:2]) for value, found in values.items()]
         for name, values in groups.items()
@@ -90,16 +91,29 @@ def _lowest_loss(history: Sequence[Mapping[str, Any]]) -> float:
     return min(row[f"{held_out(history)}_loss"] for row in history)
 
 
-def _named(values: Mapping[str, Any], fields: Sequence[str]) -> str:
-    """What sets a group apart in ``fields``, in words."""
-    said = (
-        brief(values[field])
-        if isinstance(values[field], str)
-        else f"{field.removeprefix(DOTTED)} {brief(values[field])}"
-        for field in fields
-        if values[field] is not None
-    )
-    return ", ".join(said) or "all"
+def _in_words(values: Iterable[Any]) -> dict[str, str]:
+    """What each of the ``values`` is called, by its ``repr``."""
+    different = list({repr(value): value for value in values}.values())
+    return dict(zip(map(repr, different), apart(different), strict=True))
+
+
+def _names(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> list[str]:
+    """What sets each of the ``rows`` apart in ``fields``, in words: the same for those alike."""
+    words = {field: _in_words(row[field] for row in rows) for field in fields}
+
+    def name(row: Mapping[str, Any], whole: bool) -> str:
+        said = (
+            words[field][repr(row[field])]
+            if isinstance(row[field], str) and not whole
+            else f"{field.removeprefix(DOTTED)} {words[field][repr(row[field])]}"
+            for field in fields
+            if whole or row[field] is not None
+        )
+        return ", ".join(said) or "all"
+
+    groups = {repr([row[field] for field in fields]) for row in rows}
+    names = [name(row, whole=False) for row in rows]
+    return names if len(set(names)) == len(groups) else [name(row, whole=True) for row in rows]
 
 
 def _averaged(runs: Sequence[Planned], histories: Mapping[str, History]) -> dict[str, History]:
@@ -112,8 +126,8 @@ def _averaged(runs: Sequence[Planned], histories: Mapping[str, History]) -> dict
         if field != "seed"
     ]  # fmt: skip
     groups: dict[str, list[History]] = {}
-    for run in runs:
-        groups.setdefault(_named(run.varied, fields), []).append(histories[run.name])
+    for name, run in zip(_names([run.varied for run in runs], fields), runs, strict=True):
+        groups.setdefault(name, []).append(histories[run.name])
     return {
         name: [
             {key: statistics.fmean(row[key] for row in epoch) for key in epoch[0]}

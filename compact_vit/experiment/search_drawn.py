@@ -24,7 +24,7 @@ from ..plots.style import (
 )
 from .fields import DOTTED
 from .space import Choice, Range
-from .words import brief
+from .words import apart, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +89,8 @@ def _against(axes: Axes, rows: Rows, field: str, span: Choice | Range) -> None:
     label_axes(axes, plain(field.removeprefix(DOTTED)), "")
     open_axes(axes)
     if isinstance(span, Choice):
-        names = [brief(value) for value in span.values]
-        _dots(axes, rows, [names.index(brief(row[field])) for row in rows])
+        names, places = apart(span.values), list(map(shown, span.values))
+        _dots(axes, rows, [places.index(shown(row[field])) for row in rows])
         axes.set_xticks(range(len(names)), shortened(names, 14))
         axes.set_xlim(-0.5, len(names) - 0.5)
         if sum(map(len, names)) > 24:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,6 +20,12 @@ def shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "-".join(map(shown, value))
     return str(value)
+
+
+def apart(values: Sequence[Any]) -> list[str]:
+    """Each of different ``values`` in brief, or whole where two would read the same."""
+    names = list(map(brief, values))
+    return names if len(set(names)) == len(names) else list(map(shown, values))
 
 
 def in_words(row: Mapping[str, Any]) -> dict[str, Any]:

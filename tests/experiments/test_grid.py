@@ -474,6 +474,40 @@ def test_the_picture_of_accuracies_against_a_field(grid, write, starts, save, mo
     assert asked[-1][3] == "many: 30 of 30 runs on digits, the 14 that come highest of 15"
 
 
+def test_lines_that_read_alike_are_no_seeds_of_each_other(grid, starts, save, monkeypatch) -> None:
+    """Each value of its own is a line, whatever a short name leaves out."""
+    from compact_vit.experiment import drawn
+
+    monkeypatch.setattr("compact_vit.plots.save_figure", save)
+    asked = []
+    real = drawn.plot_against
+    monkeypatch.setattr(drawn, "plot_against", lambda *args: asked.append(args) or real(*args))
+    rates = [0.02, 0.0200000001, 0.03]
+    train = {"dataset": "digits", "model": "mlp", "seed": 0}
+    grid(grid={"lr": rates, "epochs": [3, 4]}, train=train, picture={"against": "epochs"})
+    ((lines, _, _, title),) = asked
+    assert [line[0].mean for line in lines.values()] == pytest.approx([49, 49, 39])
+    assert list(lines) == ["lr 0.02", "lr 0.0200000001", "lr 0.03"]
+    assert "seeds" not in title
+
+
+def test_names_of_lines_say_more_where_they_must() -> None:
+    from compact_vit.experiment.drawn import _names
+
+    apart = [{"init_from": "a", "teacher": None}, {"init_from": None, "teacher": "b"}]
+    assert _names(apart, ["init_from", "teacher"]) == ["a", "b"]
+    alike = [{"init_from": "a", "teacher": None}, {"init_from": None, "teacher": "a"}] * 2
+    assert (
+        _names(alike, ["init_from", "teacher"])
+        == [
+            "init_from a, teacher None",
+            "init_from None, teacher a",
+        ]
+        * 2
+    )
+    assert _names([{"lr": 0.1}, {"lr": 0.1}], []) == ["all", "all"]
+
+
 @pytest.mark.parametrize(
     ("against", "said"),
     [
