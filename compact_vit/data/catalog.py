@@ -17,7 +17,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    #: None: as many as the folder has classes
+    #: None: as many as the user's pictures have classes
     num_classes: int | None
     in_chans: int
     #: side they are given to the model with, unless another is asked for
@@ -27,6 +27,8 @@ class DatasetInfo:
     std: tuple[float, ...] | None
     #: whether a mirrored picture still shows its class (it does not for digits)
     mirror: bool
+    #: what data_dir is where the pictures are the user's: folder or file
+    own: str | None = None
 
 
 _TABLE = (
@@ -109,6 +111,18 @@ _TABLE = (
         mean=None,
         std=None,
         mirror=True,
+        own="folder",
+    ),
+    DatasetInfo(
+        name="npz",
+        title="File of arrays",
+        num_classes=None,
+        in_chans=3,
+        img_size=32,
+        mean=None,
+        std=None,
+        mirror=True,
+        own="file",
     ),
 )
 
@@ -119,26 +133,36 @@ DATASETS: dict[str, DatasetInfo] = {info.name: info for info in _TABLE}
 def dataset_info(name: str) -> DatasetInfo:
     """The entry of the data set ``name``; ``UsageError`` with the nearest name if there is none."""
     if name not in DATASETS:
-        if os.path.isdir(name):
-            raise UsageError(
-                f"unknown data set {name!r}: the folder of pictures there is --dataset folder "
-                f"--data-dir {name}"
-            )
+        for kind, there in (("folder", os.path.isdir(name)), ("npz", name.endswith(".npz"))):
+            if there:
+                what = {"folder": "the folder of pictures there", "npz": "that file"}[kind]
+                raise UsageError(
+                    f"unknown data set {name!r}: {what} is --dataset {kind} --data-dir {name}"
+                )
         raise unknown("data set", name, DATASETS)
     return DATASETS[name]
+
+
+def is_own(name: str) -> bool:
+    """Whether the data set ``name``, which may be unknown here, is the user's pictures."""
+    return name in DATASETS and DATASETS[name].own is not None
 
 
 def check_source(
     info: DatasetInfo, data_dir: str | os.PathLike[str] | None, test_fraction: float
 ) -> None:
-    """Refuse what the data set ``info`` has itself: its pictures, or those that test."""
-    if info.name != "folder" and test_fraction:
+    """Refuse what the data set ``info`` has itself, and the want of what it does not have."""
+    if info.own and data_dir is None:
+        what = {"folder": "a folder with train/ and test/", "file": "an .npz file of arrays"}
+        raise UsageError(f"data_dir must be the path of {what[info.own]}, got none")
+    if info.own is None and test_fraction:
         raise UsageError(
             f"test_fraction must be left out: {info.title} has test pictures of its own, got "
             f"{test_fraction}"
         )
     if info.name == "digits" and data_dir is not None:
+        kind = "npz" if os.fspath(data_dir).endswith(".npz") else "folder"
         raise UsageError(
-            f"data_dir must not be given: digits are built in, got {os.fspath(data_dir)!r}; for a "
-            "folder of pictures choose the data set 'folder'"
+            f"data_dir must not be given: digits are built in, got {os.fspath(data_dir)!r}; for "
+            f"pictures of your own choose the data set {kind!r}"
         )

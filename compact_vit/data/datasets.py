@@ -38,11 +38,12 @@ def load_dataset(
     """Load a data set of the catalogue, its pictures resized to ``img_size`` (pixels).
 
     ``img_size`` is a side or (height, width); None is the data set's own default. ``data_dir``
-    holds the pictures of ``folder`` and the archives of the others (None: ``$COMPACT_VIT_DATA``,
-    else ``~/.cache/compact_vit/data``); ``digits`` takes none. An archive that is not there is
-    downloaded if ``download`` allows it. ``UsageError`` for whatever is missing or damaged; with
-    ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is no readable picture, and
-    with ``test_fraction`` that share of its one set of pictures tests; other sets have their own.
+    holds the pictures of ``folder``, is the file of ``npz``, and holds the archives of the others
+    (None: ``$COMPACT_VIT_DATA``, else ``~/.cache/compact_vit/data``); ``digits`` takes none. An
+    archive that is not there is downloaded if ``download`` allows it. ``UsageError`` for whatever
+    is missing or damaged; with ``on_bad_picture`` ``"skip"`` a ``folder`` is loaded without what is
+    no readable picture. With ``test_fraction`` that share of the one set of pictures in a folder or
+    file tests; other sets have their own.
     """
     info = dataset_info(name)
     if on_bad_picture not in ON_BAD_PICTURE:
@@ -51,14 +52,15 @@ def load_dataset(
     size = height_width(info.img_size if img_size is None else img_size)
     if name == "digits":
         splits = _digits(size)
-    elif name == "folder":
+    elif info.own == "file":
+        from .npz import load_npz
+
+        assert data_dir is not None
+        splits = load_npz(data_dir, size, test_fraction=test_fraction)
+    elif info.own == "folder":
         from .folder import load_folder
 
-        if data_dir is None:
-            raise UsageError(
-                "data set 'folder': wanted --data-dir, a folder with train/<class>/ and"
-                " test/<class>/ or val/<class>/ in it, got none"
-            )
+        assert data_dir is not None
         skip = on_bad_picture == "skip"
         splits = load_folder(data_dir, size, skip=skip, test_fraction=test_fraction)
     else:
@@ -68,6 +70,16 @@ def load_dataset(
         root = data_dir or os.environ.get("COMPACT_VIT_DATA") or "~/.cache/compact_vit/data"
         splits = load_archive(info, at_home(root, "COMPACT_VIT_DATA"), size, download)
     return _checked(info, splits)
+
+
+def parts_of_own(info: DatasetInfo, data_dir: str | os.PathLike[str]) -> list[str]:
+    """Which of train, test and val there are of the user's pictures in ``data_dir``."""
+    if info.own == "file":
+        from .npz import parts_in
+
+        return parts_in(data_dir)
+    parts = ("train", "test", "val")
+    return [part for part in parts if os.path.isdir(os.path.join(data_dir, part))]
 
 
 def _digits(size: tuple[int, int]) -> DataSplits:

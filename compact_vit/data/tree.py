@@ -52,13 +52,7 @@ def readable() -> Iterator[None]:
 
 def parts_of(root: Path) -> dict[str, Path]:
     """The folders that train, test and, if there is one apart, validate."""
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise UsageError(
-            f"data folder {shown(root)} {problem}: wanted one with train/ and test/ in it; if it "
-            "has moved, --data-dir says where to"
-        )
-    _check_names(root)
+    _check_there(root, "one with train/ and test/ in it")
     here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
     if "train" not in here or len(here) < 2:
         wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
@@ -71,8 +65,14 @@ def parts_of(root: Path) -> dict[str, Path]:
     return parts | ({"val": root / "val"} if len(here) == 3 else {})
 
 
-def _check_names(root: Path) -> None:
-    """Refuse parts that are called otherwise: they would be taken for classes."""
+def _check_there(root: Path, wanted: str) -> None:
+    """Refuse what is no folder, and parts that are called otherwise, or they would be classes."""
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        way_out = "if it has moved, --data-dir says where to"
+        if root.suffix == ".npz":
+            way_out = "a file of arrays is --dataset npz"
+        raise UsageError(f"data folder {shown(root)} {problem}: wanted {wanted}; {way_out}")
     meant = {name: _PARTS.get(name.lower()) for name in _subfolders(root)}
     for name, part in meant.items():
         if part not in (None, name) and "train" in meant.values():
@@ -99,10 +99,8 @@ def shared_folder(root: Path) -> dict[str, Path]:
     for part in ("test", "val"):
         if (root / part).is_dir():
             raise UsageError(f"test_fraction must be left out: {shown(root)} has a {part}/")
+    _check_there(root, "one of class folders")
     whole = root / "train" if (root / "train").is_dir() else root
-    if not whole.is_dir():
-        raise UsageError(f"data folder {shown(root)} does not exist: wanted one of class folders")
-    _check_names(root)
     return {"train": whole, "test": whole}
 
 
@@ -142,15 +140,20 @@ def pictures_of(
         labels += [label_of[printable(name)]] * len(inside)
     if not files:
         raise UsageError(f"{shown(part)}: wanted a folder of pictures for each class, found none")
+    warn_of_absent(shown(part), labels, classes)
+    return files, labels
+
+
+def warn_of_absent(where: str, labels: Iterable[int], classes: Sequence[str]) -> None:
+    """Say of which ``classes`` there is no picture among the ``labels`` of ``where``."""
     if absent := sorted(set(range(len(classes))) - set(labels)):
         _log.warning(
             "warning: %s has no pictures of %s of the %s classes: %s",
-            shown(part),
+            where,
             f"{len(absent):,}",
             f"{len(classes):,}",
             listed(classes[label] for label in absent),
         )
-    return files, labels
 
 
 def warn_of_loose(parts: Iterable[Path]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
 from ..models.shipped import weights_at
 from ..train.config import PATHS, TrainConfig, is_name
@@ -62,11 +63,12 @@ def configured(values: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**whole | ({"model_options": options} if options else {}))
 
 
-def check_folder(path: Path, config: TrainConfig) -> None:
-    """Refuse a folder data set that is not there, for the experiment in ``path``."""
-    if config.dataset == "folder" and not os.path.isdir(config.data_dir or ""):
+def check_own(path: Path, config: TrainConfig) -> None:
+    """Refuse pictures of the user's that are not there, for the experiment in ``path``."""
+    own, there = dataset_info(config.dataset).own, config.data_dir or ""
+    if own and not (os.path.isdir(there) if own == "folder" else os.path.isfile(there)):
         raise UsageError(
-            f"'{path}': data_dir must be a folder that is there, got '{config.data_dir}': give "
+            f"'{path}': data_dir must be a {own} that is there, got '{config.data_dir}': give "
             "yours with --data-dir"
         )
 

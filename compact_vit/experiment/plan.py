@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from ..strict_yaml import read_yaml
 from ..train.config import PATHS, TrainConfig, is_name
-from .fields import DOTTED, check_field, check_folder, configured, flat, located, value_of
+from .fields import DOTTED, check_field, check_own, configured, flat, located, value_of
 from .names import default_template, fields_of, name_by
 from .section import Section
 from .space import SEARCHED, Search, read_search
@@ -177,7 +177,7 @@ def _planned(
         config = configured(experiment.train | given)
     except UsageError as error:
         raise UsageError(f"'{experiment.path}', with {which}: {error}") from None
-    check_folder(experiment.path, config)
+    check_own(experiment.path, config)
     try:
         name = name_by(template, lambda field: value_of(config, field))
     except UsageError as error:

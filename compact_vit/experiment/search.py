@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.catalog import dataset_info
+from ..data.datasets import parts_of_own
 from ..errors import Stopped, UsageError, is_real, tell
 from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
 from ..train.config import TrainConfig
-from .fields import check_folder, check_there, configured
+from .fields import check_own, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
 from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
@@ -141,14 +143,14 @@ def _check_split(path: Path, config: TrainConfig) -> None:
     """Refuse what has no validation split, or no accuracy on it."""
     if config.overfit or config.objective != "classify":
         raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
-    if config.dataset != "folder":  # or the configuration would have been refused
+    info, place = dataset_info(config.dataset), config.data_dir
+    if info.own is None or place is None:  # or the configuration would have been refused
         return
-    check_folder(path, config)
-    folder = Path(config.data_dir or "")
-    own = all((folder / part).is_dir() for part in ("val", "test"))  # val/ alone is the test set
+    check_own(path, config)
+    own = {"val", "test"} <= set(parts_of_own(info, place))  # val alone is the test set
     if own == (config.val_fraction > 0):
         raise UsageError(
-            f"'{path}': a search needs one validation split, val/ beside test/ in '{folder}' or a "
+            f"'{path}': a search needs one validation split, val beside test in '{place}' or a "
             f"val_fraction such as 0.1, got val_fraction {config.val_fraction:g}"
         )
 

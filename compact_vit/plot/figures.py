@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..data.augment import Normalize
+from ..data.catalog import dataset_info
 from ..errors import UsageError
 from ..evaluate import (
     describe,
@@ -80,7 +81,7 @@ def curves(
         above = os.path.commonpath([path.parent for path in paths])
         names = [os.path.relpath(path, above) for path in paths]
     data = [data_name(config) for config, _ in read]
-    sets = {c.data_dir if c.dataset == "folder" else c.dataset for c, _ in read}
+    sets = {c.data_dir if dataset_info(c.dataset).own else c.dataset for c, _ in read}
     if len(sets) > 1:
         names = [f"{name}, {of}" for name, of in zip(names, data, strict=True)]
         apart = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"

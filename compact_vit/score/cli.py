@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cli import Parser, add_format, one_of, program
-from ..data.catalog import dataset_info
+from ..data.catalog import DATASETS, dataset_info, is_own
 from ..errors import UsageError, tell
 from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
@@ -179,15 +179,16 @@ def _asked(args: argparse.Namespace) -> _Asked:
         if args.published is not None:
             dataset = dataset or _published_of(pictures)
             wanted = published_results(dataset)
-            if pictures.dataset == "folder":
-                shown = f"{dataset}, measured on a folder"
+            if is_own(pictures.dataset):
+                place = DATASETS[pictures.dataset].own
+                shown = f"{dataset}, measured on a {place}"
                 remarks.append(
-                    f"the runs are of a folder, the published results of {dataset}'s own test "
-                    "pictures: comparable as far as the folder holds the same"
+                    f"the runs are of a {place}, the published results of {dataset}'s own test "
+                    f"pictures: comparable as far as the {place} holds the same"
                 )
         else:
             dataset = pictures.dataset
-            shown = Path(pictures.folder).name if pictures.folder else None
+            shown = Path(pictures.place).name.removesuffix(".npz") if pictures.place else None
     elif args.published == "":
         raise UsageError(
             f"--published needs a data set without --runs: {' or '.join(published_datasets())}"
@@ -206,8 +207,9 @@ def _published_of(pictures: Pictures) -> str:
     if pictures.dataset in published_datasets():
         return pictures.dataset
     names = " or ".join(published_datasets())
-    if pictures.dataset == "folder":
-        raise UsageError(f"which pictures does the folder hold? name them: --published {names}")
+    if is_own(pictures.dataset):
+        place = DATASETS[pictures.dataset].own
+        raise UsageError(f"which pictures does the {place} hold? name them: --published {names}")
     raise UsageError(f"nothing is published here of {pictures.dataset}, only of {names}")
 
 

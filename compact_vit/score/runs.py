@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..data.catalog import DATASETS
+from ..data.catalog import DATASETS, is_own
 from ..errors import UsageError
 from ..models.config import ModelConfig
 from ..models.names import config_of
@@ -48,7 +48,8 @@ class Pictures(NamedTuple):
     """What a run was tested on; only runs that agree in all of it are comparable."""
 
     dataset: str
-    folder: str | None
+    place: str | None
+    """The folder or file of pictures of the user's own."""
     num_classes: int
     split: str
     n: int
@@ -56,7 +57,7 @@ class Pictures(NamedTuple):
     """Whether every seed holds out its own: then only the same seeds test on the same pictures."""
 
     def __str__(self) -> str:
-        where = f" at '{self.folder}'" if self.folder else ""
+        where = f" at '{self.place}'" if self.place else ""
         own = ", each seed's own" if self.drawn else ""
         return (
             f"{self.dataset}{where} "
@@ -66,10 +67,10 @@ class Pictures(NamedTuple):
 
 def pictures_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Pictures:
     """What a run was tested on, by its ``summary.json`` and ``config.json``."""
-    folder = config.get("data_dir") if summary["dataset"] == "folder" else None
+    place = config.get("data_dir") if is_own(summary["dataset"]) else None
     return Pictures(
         summary["dataset"],
-        None if folder is None else os.path.normpath(str(folder)),
+        None if place is None else os.path.normpath(str(place)),
         summary["num_classes"],
         summary["final"]["split"],
         summary["final"]["n"],
@@ -146,7 +147,7 @@ def read_runs(
 
 
 def may_be_of(pictures: Pictures, dataset: str | None) -> bool:
-    """Whether ``pictures`` test ``dataset``, or a folder that may hold a copy of it."""
+    """Whether ``pictures`` test ``dataset``, or are the user's, which may be a copy of it."""
     if dataset is None:
         return True
     if pictures.split != "test":  # what was learnt by heart is no result
@@ -155,7 +156,7 @@ def may_be_of(pictures: Pictures, dataset: str | None) -> bool:
         return True
     info = DATASETS.get(dataset)
     copied = info is not None and info.num_classes == pictures.num_classes
-    return pictures.dataset == "folder" and copied
+    return is_own(pictures.dataset) and copied
 
 
 def _nothing_left(what: str, left_out: Sequence[LeftOut]) -> UsageError:

@@ -25,7 +25,7 @@ _EPILOG = (
 )
 
 #: What a text stands for, where it is no name.
-_METAVARS = {"data_dir": "FOLDER", "init_from": "WEIGHTS", "teacher": "RUN"}
+_METAVARS = {"data_dir": "PATH", "init_from": "WEIGHTS", "teacher": "RUN"}
 
 #: What other programs call what a flag does.
 _ELSEWHERE = {
@@ -45,7 +45,7 @@ _ELSEWHERE = {
 _DEFAULTS = {
     "recipe": "by data set",
     "data_dir": "a cache in the home folder",
-    "img_size": "by data set; of a folder the model's own",
+    "img_size": "by data set; of a folder or npz the model's own",
     "model_options": "none",
     "positional_embedding": "as the model's name says, else learnable",
     "residual": "published",

@@ -41,9 +41,11 @@ class TrainConfig:
     Raises ``UsageError`` naming the field, what was wanted and what came.
     """
 
-    dataset: str = _field("data", "named data set, or 'folder' for --data-dir", "digits")
+    dataset: str = _field("data", "named data set, or 'folder' or 'npz' for --data-dir", "digits")
     data_dir: str | None = _field(
-        "data", "where the archives are, or go; for 'folder': with train/ or class folders", None
+        "data",
+        "where archives are, or go; of 'folder': with train/ or class folders; of 'npz': the file",
+        None,
     )
     download: bool = _field("data", "fetch a missing archive", True)
     on_bad_picture: str = _field(
@@ -208,7 +210,7 @@ class TrainConfig:
                 raise UsageError(f"{name} must be a name, got {getattr(self, name)!r}")
         info = dataset_info(self.dataset)
         own: int | tuple[int, int] = info.img_size
-        if self.dataset == "folder" and self.model is not None:  # of any size: the model's
+        if info.own and self.model is not None:  # of any size: the model's
             meant = config_of(self.model)
             own = meant.img_size if isinstance(meant, ModelConfig) else own
         size = own if self.img_size is _BY_RECIPE else self.img_size
@@ -267,9 +269,9 @@ class TrainConfig:
 
 
 def data_name(config: TrainConfig) -> str:
-    """What a run's data set is called in a title: a folder of pictures by its own name."""
-    folder = config.dataset == "folder"
-    return os.path.basename(os.path.normpath(config.data_dir or "")) if folder else config.dataset
+    """What a run's data set is called in a title: the user's own by its folder or file."""
+    own = os.path.basename(os.path.normpath(config.data_dir or "")).removesuffix(".npz")
+    return own if dataset_info(config.dataset).own else config.dataset
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:

@@ -68,7 +68,7 @@ def load_splits(config: TrainConfig) -> DataSplits:
         return splits
     if splits.val is not None:
         raise UsageError(
-            f"val_fraction must be 0: {config.data_dir} has a val/ of its own, "
+            f"val_fraction must be 0: {config.data_dir} has a val part of its own, "
             f"got {config.val_fraction}"
         )
     kept, held = stratified_split(

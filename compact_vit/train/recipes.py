@@ -209,6 +209,7 @@ _DATASETS: dict[str, dict[str, Any]] = {
     "svhn": {"recipe": "published-200", "epochs": 50},
     "flowers102": {"recipe": "published-300", "model": "cct_7_7x2"},
     "folder": {"recipe": "quick"},
+    "npz": {"recipe": "quick"},
 }
 
 

@@ -85,7 +85,7 @@ def check(config: TrainConfig) -> None:
     _check_data(config)
     _check_rates(config)
     _check_schedule(config)
-    if config.dataset != "folder":  # which may bring a split of its own
+    if dataset_info(config.dataset).own is None:  # or it may bring a split of its own
         need_validation(config, config.val_fraction > 0)
     _check_pictures(config)
 
@@ -204,8 +204,6 @@ def _check_data(config: TrainConfig) -> None:
     info = dataset_info(config.dataset)
     if config.flip and not info.mirror:
         raise UsageError(f"flip must be 0: {info.title} are never mirrored, got {config.flip}")
-    if config.dataset == "folder" and config.data_dir is None:
-        raise UsageError("data_dir must be the path of a folder with train/ and test/, got none")
     check_source(info, config.data_dir, config.test_fraction)
 
 

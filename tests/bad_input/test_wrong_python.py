@@ -103,7 +103,7 @@ TABLE: list[tuple[Callable[[], object], str]] = [
     (lambda: load_dataset("cifar"), "unknown data set 'cifar': did you mean 'cifar10'?"),
     (lambda: load_dataset("digits", img_size=0), "img_size: wanted a positive number of pixels"),
     (lambda: load_dataset("digits", img_size="16"), "img_size: wanted a positive number of pixels"),
-    (lambda: load_dataset("folder"), "wanted --data-dir, a folder with train/<class>/"),
+    (lambda: load_dataset("folder"), "data_dir must be the path of a folder with train/"),
     (lambda: load_dataset("folder", data_dir="nowhere"), "data folder nowhere does not exist"),
     (lambda: stratified_split(torch.arange(9) % 3, 1.5, 0), "wanted a number between 0 and 1"),
     (lambda: stratified_split(torch.arange(3), 0.5, 0), "at least 2 pictures of every class"),

@@ -105,6 +105,13 @@ TABLE = [
         f"{FOLDER} pictures/train",
         "found cats/, dogs/; --test-fraction 0.2 takes a fifth of",
     ),
+    (f"{FOLDER} note.txt --test-fraction 0.2", "data folder note.txt is not a folder"),
+    ("train --dataset npz", "data_dir must be the path of an .npz file of arrays, got none"),
+    ("train --dataset npz --data-dir nowhere.npz", "data file nowhere.npz does not exist"),
+    ("train --dataset npz --data-dir pictures", "data file pictures is a folder"),
+    ("train --dataset npz --data-dir note.txt", "data file note.txt: is no .npz, or not whole"),
+    ("train --dataset mine.npz", "is --dataset npz --data-dir mine.npz"),
+    ("train --data-dir mine.npz", "choose the data set 'npz'"),
     (f"{FOLDER} empty", "wanted train/<class>/ in it, found none"),
     (
         f"{FOLDER} pictures --test-fraction 0.2",

@@ -40,7 +40,7 @@ def member(archive, name: str) -> dict:
 
 def test_catalogue_holds_the_named_sets():
     published = {"cifar10", "cifar100", "fashion_mnist", "mnist", "svhn", "flowers102"}
-    assert set(DATASETS) == published | {"digits", "folder"}
+    assert set(DATASETS) == published | {"digits", "folder", "npz"}
     assert {name for name in DATASETS if not DATASETS[name].mirror} == {"digits", "mnist", "svhn"}
     for name, info in DATASETS.items():
         assert info.name == name

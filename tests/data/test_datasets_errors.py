@@ -64,7 +64,7 @@ def test_what_a_named_set_does_not_take():
     )
     assert refusal("mnist", test_fraction=0.5, download=False).startswith("test_fraction must be")
     assert refusal("digits", data_dir=Path("pictures")) == (
-        "data_dir must not be given: digits are built in, got 'pictures'; for a folder of pictures "
+        "data_dir must not be given: digits are built in, got 'pictures'; for pictures of your own "
         "choose the data set 'folder'"
     )
 

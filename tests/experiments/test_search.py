@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from compact_vit.errors import UsageError
@@ -425,12 +426,30 @@ def test_without_optuna_it_says_what_to_install(search, monkeypatch, starts) -> 
 def test_a_folder_needs_one_validation_split(write, picture_folder) -> None:
     keys = {"train": {"dataset": "folder", "data_dir": str(picture_folder), "model": "mlp"}}
     keys |= {"search": {"lr": [0.1]}}
-    with pytest.raises(UsageError, match="needs one validation split, val/ beside test/ in"):
+    with pytest.raises(UsageError, match="needs one validation split, val beside test in"):
         run_search(read_experiment(write(**keys)), quiet=True)
     (picture_folder / "val").mkdir()
     keys["train"]["val_fraction"] = 0.1
     with pytest.raises(UsageError, match="needs one validation split"):
         run_search(read_experiment(write(**keys)), quiet=True)
+
+
+def test_a_file_of_arrays_needs_one_validation_split(write) -> None:
+    parts = {f"{part}_images": np.zeros((2, 4, 4), np.uint8) for part in ("train", "test")}
+    parts |= {f"{part}_labels": np.array([0, 1]) for part in ("train", "test", "val")}
+    keys = {"train": {"dataset": "npz", "data_dir": "mine.npz", "model": "mlp"}}
+    keys |= {"search": {"lr": [0.1]}}
+
+    def refused(said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            run_search(read_experiment(write(**keys)), quiet=True)
+
+    refused("data_dir must be a file that is there, got '.*mine.npz': give yours with --data-dir")
+    np.savez("mine.npz", **parts)
+    refused("needs one validation split, val beside test in '.*mine.npz'")
+    np.savez("mine.npz", val_images=parts["test_images"], **parts)
+    keys["train"]["val_fraction"] = 0.1
+    refused("needs one validation split")
 
 
 def test_a_val_folder_without_a_test_folder_is_what_is_tested_on(

@@ -132,6 +132,9 @@ def test_runs_among_the_published(rows_of, write_run, tmp_path) -> None:
 
 
 def test_a_folder_must_be_named_to_be_compared(capsys, printed, write_run, tmp_path) -> None:
+    file = write_run(tmp_path / "n", 85.0, dataset="npz", config={"data_dir": "a.npz"})
+    assert main(["--runs", str(file), "--published"]) == 2
+    assert "which pictures does the file hold? name them" in capsys.readouterr().err
     folder = write_run(tmp_path / "f", 85.0, dataset="folder", config={"data_dir": "a"})
     assert main(["--runs", str(folder), "--published"]) == 2
     assert "which pictures does the folder hold? name them" in capsys.readouterr().err

@@ -143,6 +143,6 @@ def test_a_folder_with_test_and_val(tiny, picture_folder, tmp_path, looked_at) -
     result = train(tiny(), output=tmp_path / "run", quiet=True)
     assert looked_at[0] == [11, 11, 12, 12]
     assert result.summary["best"]["picked_on"] == "val"
-    with pytest.raises(UsageError, match=r"has a val/ of its own, got 0\.2"):
+    with pytest.raises(UsageError, match=r"has a val part of its own, got 0\.2"):
         train(tiny(val_fraction=0.2), output=tmp_path / "other", quiet=True)
     assert not (tmp_path / "other").exists()

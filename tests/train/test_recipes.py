@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 
-from compact_vit.data.catalog import DATASETS
+from compact_vit.data.catalog import DATASETS, is_own
 from compact_vit.errors import UsageError
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.recipes import RECIPES
 
 
 def configured(dataset: str, **values: object) -> TrainConfig:
-    return TrainConfig(dataset=dataset, data_dir="x" if dataset == "folder" else None, **values)
+    return TrainConfig(dataset=dataset, data_dir="x" if is_own(dataset) else None, **values)
 
 
 def check(config: TrainConfig, **expected: object) -> None:
@@ -128,6 +128,7 @@ QUICK = {
     ("dataset", "own"),
     [
         ("folder", {}),
+        ("npz", {}),
         ("digits", {"model": "cct_2_3x2", "epochs": 15, "batch_size": 32, "crop_padding": 1}),
         ("mnist", {"model": "cct_2_3x2", "epochs": 10, "crop_padding": 2}),
         ("fashion_mnist", {"model": "cct_2_3x2", "crop_padding": 2}),
@@ -247,13 +248,14 @@ def test_a_configuration_repeats_itself() -> None:
         assert TrainConfig.from_dict(config.to_dict()) == config
 
 
-def test_pictures_of_a_folder_have_the_models_own_size() -> None:
+@pytest.mark.parametrize("own", ["folder", "npz"])
+def test_pictures_of_ones_own_have_the_models_own_size(own) -> None:
     sizes = {"cct_7_7x2_224_sine": 224, "cct_14_7x2_384": 384, "cct_7_7x2": 224, "cct_2_3x2": 32}
     for model, size in sizes.items():
-        assert configured("folder", model=model).img_size == size
-        assert configured("folder", model=model, img_size=48).img_size == 48
+        assert configured(own, model=model).img_size == size
+        assert configured(own, model=model, img_size=48).img_size == 48
         assert configured("cifar10", model=model).img_size == 32
-    assert configured("folder", model="mlp_naive").img_size == 32
+    assert configured(own, model="mlp_naive").img_size == 32
 
 
 def test_large_pictures_keep_the_model_made_for_them() -> None:
