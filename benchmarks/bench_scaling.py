@@ -1,8 +1,8 @@
 """How do pictures a second change with the batch, the picture's size and the tokens, and why?
 
 Training steps and inference of this library with its automatic choices, on normal noise, over
-batch sizes and picture sizes; and what bounds them: the rate of float32 matrix products and of
-copies in memory, measured on the same machine in the same run.
+batch sizes and picture sizes; and what bounds them: the rate of matrix products in the precision of
+the model, and of copies in memory, measured on the same machine in the same run.
 
     python benchmarks/bench_scaling.py --threads 2 --plot docs/scaling.png
 
@@ -68,8 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"{name} must be at least 1, got {min(getattr(args, name))}")
     device = start(args)
     print_head(device)
-    products, copies = machine_rates(device, args.rounds)
-    print(f"float32 products {products / 1e9:,.0f} GFLOP/s, copies {copies / 1e9:,.0f} GB/s")
+    products, copies = machine_rates(device, args.precision, args.rounds)
+    print(
+        f"{args.precision} products {products / 1e9:,.0f} GFLOP/s, copies {copies / 1e9:,.0f} GB/s"
+    )
     print(f"inference and training, {args.precision}, medians of {args.rounds} turns\n")
     print(f"{'model':<14}{'batch':>6}{'pixels':>7}{'tokens':>7}{'M MACs':>9}"
           f"{'inference/s':>13}{'of bound':>9}{'training/s':>12}{'of bound':>9}")  # fmt: skip
@@ -85,18 +87,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def machine_rates(device: torch.device, rounds: int) -> tuple[float, float]:
-    """Operations a second of large float32 products, and bytes a second read and written."""
+def machine_rates(device: torch.device, precision: str, rounds: int) -> tuple[float, float]:
+    """Operations a second of large products in ``precision``, and bytes a second that are copied.
+
+    What is copied is read and written.
+    """
     import torch
 
-    a, b = (torch.randn(2048, 2048, device=device) for _ in range(2))
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    side = 8192 if device.type == "cuda" else 2048  # far longer than a kernel takes to start
+    a, b = (torch.randn(side, side, device=device).to(kinds[precision]) for _ in range(2))
     source = torch.randn(2**26, device=device)  # 256 MiB: no cache holds it
     target = torch.empty_like(source)
     calls: list[Call] = [lambda: a @ b, lambda: target.copy_(source)]
     product, copy = (
         Timing.of(taken).median for taken in seconds_in_turns(calls, rounds=rounds, device=device)
     )
-    return 2 * 2048**3 / product, 2 * source.nbytes / copy
+    return 2 * side**3 / product, 2 * source.nbytes / copy
 
 
 def measure(

@@ -30,6 +30,7 @@ from _common import print_table, start, train_step
 from _peers import build_call, compare, peers_parser
 
 from compact_vit.cli import program
+from compact_vit.errors import UsageError
 from compact_vit.timing import Call, finish
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--memory", action=argparse.BooleanOptionalAction, default=True, help="measure it (yes)"
     )
     args = parser.parse_args(argv)
+    if args.memory and args.compile == "graphs":
+        raise UsageError(
+            "memory is not told of graphs, which hold it from when they are recorded: give "
+            "--no-memory"
+        )
     there = compare(args, "training step", training_step)
     if args.memory and there:
         print_table("MB above rest", {name: in_own_process(name, args) for name in there})

@@ -48,7 +48,8 @@ _WAYS_OUT = dict.fromkeys(
 
 #: How torch says on any device that a tensor is too large.
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate|not enough memory|Storage size|Overflow when unpacking"
+    r"out of memory|can't allocate|not enough memory|_ALLOC_FAILED|Storage size"
+    r"|Overflow when unpacking"
 )
 
 

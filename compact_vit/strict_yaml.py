@@ -17,6 +17,9 @@ _LARGEST = 1_000_000
 #: YAML 1.1 takes 1e-5 for a word, as it has no point.
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+")
 
+#: YAML 1.1 takes 010 for 8, and 1:30 for 90.
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]+|.*:.*")
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in the file ``path``; ``UsageError`` for anything else in it.
@@ -88,6 +91,15 @@ def _loader() -> Any:
                     problem_mark=mark,
                 )
             return super().compose_node(parent, index)
+
+        def construct_scalar(self, node: Any) -> Any:
+            number = node.tag.rpartition(":")[2] in ("int", "float")
+            if number and _OTHER_BASE.fullmatch(node.value):
+                raise yaml.MarkedYAMLError(
+                    problem=f"{node.value:.40} is a number to the base 8 or 60: write it plainly",
+                    problem_mark=node.start_mark,
+                )
+            return super().construct_scalar(node)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen = set()

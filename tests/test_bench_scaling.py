@@ -24,9 +24,10 @@ def script(monkeypatch):
     torch.set_rng_state(state)
 
 
-def test_scaling(script, capsys, monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scaling(script, capsys, monkeypatch, tmp_path, precision) -> None:
     module = script("bench_scaling")
-    monkeypatch.setattr(module, "machine_rates", lambda device, rounds: (2e11, 3e10))
+    monkeypatch.setattr(module, "machine_rates", lambda device, precision, rounds: (2e11, 3e10))
     timed = []
 
     def seconds(calls, *, rounds, device):
@@ -37,10 +38,20 @@ def test_scaling(script, capsys, monkeypatch, tmp_path) -> None:
 
     monkeypatch.setattr(module, "seconds_in_turns", seconds)
     words = ["--models", "cvt_2_8", "cct_2_3x2", "--batch-sizes", "2", "8", "--threads", "1"]
-    words += ["--img-sizes", "16", "32", "--plot", str(tmp_path / "drawn.png"), "--device", "cpu"]
+    words += [
+        "--precision",
+        precision,
+        "--img-sizes",
+        "16",
+        "32",
+        "--plot",
+        str(tmp_path / "drawn.png"),
+        "--device",
+        "cpu",
+    ]
     assert module.main(words) == 0
     out = capsys.readouterr().out
-    assert "float32 products 200 GFLOP/s, copies 30 GB/s" in out
+    assert f"{precision} products 200 GFLOP/s, copies 30 GB/s" in out
     rows = [line.split() for line in out.splitlines() if line.startswith(("cvt_2_8", "cct_2_3x2"))]
     assert [row[:3] for row in rows] == [
         [model, *place]
@@ -51,6 +62,22 @@ def test_scaling(script, capsys, monkeypatch, tmp_path) -> None:
     assert [row[3] for row in rows[4:]] == ["64", "64", "16", "64"]
     assert [row[5] for row in rows[:2]] == ["4", "16"]  # batch / 0.5 s
     assert (tmp_path / "drawn.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_the_bound_is_of_the_models_precision(script, monkeypatch, precision, kind) -> None:
+    module = script("bench_scaling")
+    products = []
+
+    def seconds(calls, *, rounds, device):
+        products.append(calls[0]())
+        return [[0.5], [0.25]]
+
+    monkeypatch.setattr(module, "seconds_in_turns", seconds)
+    rates = module.machine_rates(torch.device("cpu"), precision, 1)
+    assert rates == (2 * 2048**3 / 0.5, 2 * 2**28 / 0.25)
+    assert products[0].shape == (2048, 2048)
+    assert products[0].dtype == getattr(torch, kind)
 
 
 def test_the_share_of_the_bound_by_hand(script) -> None:

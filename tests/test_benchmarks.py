@@ -141,6 +141,7 @@ def test_help_needs_no_torch(name):
         ("bench_forward", ["--rounds", "0"], "wanted a whole number of at least 1, got '0'"),
         ("bench_train_step", ["--batch-size", "no"], "wanted a whole number of at least 1"),
         ("bench_train_step", ["--memry"], "did you mean '--memory'?"),
+        ("bench_train_step", ["--compile", "graphs"], "memory is not told of graphs"),
         ("bench_train_step", ["--model", "cct_2"], "unknown model 'cct_2'"),
         ("bench_epoch", [], "required: --data-dir"),
         ("bench_epoch", ["--data-dir", "nowhere"], "data folder nowhere does not exist"),

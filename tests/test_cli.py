@@ -104,6 +104,11 @@ def test_a_reader_that_goes_away_is_no_error(buffered) -> None:
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 2, "error: out of memory: ask for"),
         (RuntimeError("CUDA out of memory. Tried"), 2, "error: out of memory: ask for"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            2,
+            "error: out of memory: ask for",
+        ),
         (RuntimeError("[enforce] can't allocate memory: 9 bytes"), 2, "error: out of memory: ask"),
     ],
 )

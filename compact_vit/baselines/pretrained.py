@@ -71,6 +71,17 @@ def timm_statistics(name: str, in_chans: int) -> tuple[tuple[float, ...], tuple[
     return mean, std
 
 
+def check_timm(config: TimmConfig) -> None:
+    """``UsageError`` for a model that timm does not have, or a file of weights that is missing."""
+    _card(config.timm_name)
+    _check_file(config.timm_name, config.pretrained)
+
+
+def _check_file(name: str, source: bool | str) -> None:
+    if isinstance(source, str) and not Path(source).is_file():
+        raise UsageError(f"pretrained must be a file of weights of {name!r}, got {source!r}")
+
+
 def _card(name: str) -> Any:
     """What timm knows of the model ``name`` and its weights; ``UsageError`` if it has none such."""
     import timm
@@ -92,9 +103,8 @@ def _build(name: str, source: bool | str, options: dict[str, Any], card: Any) ->
 
     if source is True and not card.has_weights:
         raise UsageError(f"timm has no weights for {name!r}: leave pretrained out, or give a file")
+    _check_file(name, source)
     if isinstance(source, str):
-        if not Path(source).is_file():
-            raise UsageError(f"pretrained must be a file of weights of {name!r}, got {source!r}")
         # its own format, not the one that timm's origin of these weights may have
         options["pretrained_cfg_overlay"] = {"file": source, "custom_load": False}
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cli import program
-from ..errors import UsageError
+from ..errors import Stopped, UsageError
 
 #: Exit statuses of a run that cannot be, whoever tries it again, and of one not worth going on.
 REFUSED, PRUNED = 3, 4
@@ -53,6 +53,8 @@ def run(job: Mapping[str, Any]) -> int:
         return REFUSED
     except NotWorthIt:
         return PRUNED
+    except Stopped as stop:  # the same experiment goes on with it
+        raise Stopped(str(stop).partition(": go on")[0], stop.status) from None
     return 0
 
 

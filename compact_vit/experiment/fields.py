@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..baselines.config import TimmConfig
 from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
+from ..models.names import config_of
 from ..models.shipped import weights_at
 from ..train.config import PATHS, TrainConfig, is_name
 from ..train.rules import need_source
@@ -17,6 +19,9 @@ from ..train.tracking import need_packages
 
 #: Before the name of an option that only some models have: ``model_options.widths``.
 DOTTED = "model_options."
+
+#: The option of timm's models that may be a file.
+_WEIGHTS = f"{DOTTED}pretrained"
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(TrainConfig))
 
@@ -34,11 +39,11 @@ def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
                 raise UsageError(f"{where}: {name} must be names with values, got {value!r:.40}")
             entries = {f"{DOTTED}{option}": v for option, v in value.items()}
         else:
-            entries = {name: located(name, value, folder)}
+            entries = {name: value}
         for field in entries:
             if field in found:
                 raise UsageError(f"{where}: {field} is given twice")
-        found |= entries
+            found[field] = located(field, entries[field], folder)
     return found
 
 
@@ -50,7 +55,7 @@ def check_field(name: str, where: str) -> None:
 
 def located(name: str, value: Any, folder: Path) -> Any:
     """``value``, made absolute if it is a path in the field ``name``."""
-    if name not in PATHS or not isinstance(value, str) or value == "":
+    if name not in (*PATHS, _WEIGHTS) or not isinstance(value, str) or value == "":
         return value
     path = os.path.abspath(folder / os.path.expanduser(value))  # paths are meant from the file
     return value if is_name(name, value) and not os.path.isdir(path) else path
@@ -73,13 +78,36 @@ def check_own(path: Path, config: TrainConfig) -> None:
         )
 
 
+def check_split(path: Path, config: TrainConfig) -> None:
+    """Refuse, for the search in ``path``, what has no validation split, or no accuracy on it."""
+    from ..data.datasets import parts_of_own
+
+    if config.overfit or config.objective != "classify":
+        raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
+    info, place = dataset_info(config.dataset), config.data_dir
+    if info.own is None or place is None:  # or the configuration would have been refused
+        return
+    check_own(path, config)
+    own = {"val", "test"} <= set(parts_of_own(info, place))  # val alone is the test set
+    if own == (config.val_fraction > 0):
+        raise UsageError(
+            f"'{path}': a search needs one validation split, val beside test in '{place}' or a "
+            f"val_fraction such as 0.1, got val_fraction {config.val_fraction:g}"
+        )
+
+
 def check_there(path: Path, config: TrainConfig) -> None:
     """Refuse, for the experiment in ``path``, what ``config`` needs to begin and is not there.
 
-    That is packages to track with, weights to start from, and a teacher.
+    That is packages to track with, weights to start from, a teacher, and a model of timm's.
     """
     source, teacher = config.init_from, config.teacher
+    model = config_of(config.model, **config.model_options)
     try:
+        if isinstance(model, TimmConfig):
+            from ..baselines.pretrained import check_timm
+
+            check_timm(model)
         need_packages(config.track)
         if source is not None:
             need_source(source)
@@ -98,7 +126,8 @@ def value_of(config: TrainConfig, field: str) -> Any:
     Of a path it is the last part, by which a run or a data set is known.
     """
     if field.startswith(DOTTED):
-        return config.model_options.get(field.removeprefix(DOTTED))
+        value = config.model_options.get(field.removeprefix(DOTTED))
+        return os.path.basename(value) if field == _WEIGHTS and isinstance(value, str) else value
     value = getattr(config, field)
     if field in PATHS and value is not None and not value.startswith("timm/"):
         return os.path.basename(value)

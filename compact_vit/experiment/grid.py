@@ -26,6 +26,7 @@ from .plan import (
     TABLE,
     Experiment,
     Planned,
+    as_experiment,
     plan_runs,
 )
 from .pool import CHILD, Ended, Job, alone_in, prepare_output, run_all, threads_each
@@ -51,7 +52,7 @@ class GridResult:
 
 
 def run_grid(
-    experiment: Experiment,
+    experiment: Experiment | str | os.PathLike[str],
     *,
     output: str | os.PathLike[str] | None = None,
     cores: int | None = None,
@@ -61,13 +62,14 @@ def run_grid(
 ) -> GridResult:
     """Run all of ``experiment``'s grid that is not finished in ``output``, and compare the whole.
 
-    By default ``output`` is a folder under ``runs/`` with the file's name. ``workers`` runs are at
-    work at once, on ``cores // workers`` threads each. A run that cannot be, as its loss is not
-    finite, is recorded with the reason and not tried again without ``retry``; one that was killed
-    goes on in the next call. Raises ``UsageError``, before anything is written, for what any
-    run's configuration alone shows to be wrong, and ``Stopped``, every run saved, on SIGTERM and
-    SIGINT.
+    ``experiment`` is what ``read_experiment`` returns, or the path of such a file. By default
+    ``output`` is a folder under ``runs/`` with the file's name. ``workers`` runs are at work at
+    once, on ``cores // workers`` threads each. A run that cannot be, as its loss is not finite, is
+    recorded with the reason and not tried again without ``retry``; one that was killed goes on in
+    the next call. Raises ``UsageError``, before anything is written, for what any run's
+    configuration alone shows to be wrong, and ``Stopped``, every run saved, on SIGTERM and SIGINT.
     """
+    experiment = as_experiment(experiment)
     runs = plan_runs(experiment)
     for run in runs:
         check_there(experiment.path, run.config)

@@ -71,7 +71,7 @@ def read_experiment(
     Paths in the file are meant from its folder, those of ``overrides`` from here. Raises
     ``UsageError`` with the file and the key for whatever is none of an experiment's.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     whole = Section(path, "", read_yaml(path))
     whole.only("key", ("name", "train", "grid", "cases", "picture", *SEARCHED))
     name = whole.values.get("name")
@@ -96,10 +96,18 @@ def read_experiment(
     against = picture.values.get("against")
     varied = [name for name in (*grid, *itertools.chain(*cases)) if name != "seed"]
     if against is not None and against not in varied:
-        wanted = f"must be a field that is varied ({', '.join(varied) or 'there is none'})"
+        fields = ", ".join(varied) or "there is none"
+        wanted = f"must be a field besides the seed that is varied ({fields})"
         raise picture.wrong("against", f"{wanted}, got {against!r:.40}")
+    if against is not None and "axes" in picture.values:
+        raise picture.wrong("axes", "is of curves: leave it out with against")
     axes = picture.choice("axes", AXES)
     return Experiment(path, name, shared, grid, cases, axes, against, search)
+
+
+def as_experiment(given: Experiment | str | os.PathLike[str]) -> Experiment:
+    """``given``, or the experiment in the file that it names."""
+    return given if isinstance(given, Experiment) else read_experiment(given)
 
 
 def _grid(path: Path, whole: Section) -> dict[str, list[Any]]:

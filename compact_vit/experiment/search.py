@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.catalog import dataset_info
-from ..data.datasets import parts_of_own
 from ..errors import Stopped, UsageError, is_real, tell
 from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
-from ..train.config import TrainConfig
-from .fields import check_own, check_there, configured
+from .fields import check_split, check_there, configured
 from .journal import JOURNAL, import_optuna, mend
-from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment
+from .plan import EXPERIMENT, PAGE, RESULTS, TABLE, Experiment, as_experiment
 from .pool import alone_in, prepare_output, run_all, threads_each
 from .record import AGAIN
 from .space import Choice, Search
@@ -49,7 +46,7 @@ class SearchResult:
 
 
 def run_search(
-    experiment: Experiment,
+    experiment: Experiment | str | os.PathLike[str],
     *,
     output: str | os.PathLike[str] | None = None,
     cores: int | None = None,
@@ -60,12 +57,13 @@ def run_search(
     """Go on with ``experiment``'s search in ``output`` until all its trials have ended.
 
     A trial's value is the highest validation accuracy of its epochs, percent; ``pruner`` ends one
-    that is below the others' median. The best one is tested at the end. ``output``, ``cores``,
-    ``workers`` and ``retry`` are as in ``run_grid``. The same file on one worker gives the same
-    trials, also where a search was stopped or killed and called again: a trial under way goes on in
-    its folder. Raises ``UsageError``, before anything is written, for what cannot be searched, and
-    ``Stopped``, every trial saved, on SIGTERM and SIGINT.
+    that is below the others' median. The best one is tested at the end. ``experiment``, ``output``,
+    ``cores``, ``workers`` and ``retry`` are as in ``run_grid``. The same file on one worker gives
+    the same trials, also where a search was stopped or killed and called again: a trial under way
+    goes on in its folder. Raises ``UsageError``, before anything is written, for what cannot be
+    searched, and ``Stopped``, every trial saved, on SIGTERM and SIGINT.
     """
+    experiment = as_experiment(experiment)
     search = experiment.search
     if search is None:
         raise UsageError(f"'{experiment.path}' has no search: give what it is to look through")
@@ -134,25 +132,9 @@ def _check(experiment: Experiment, search: Search) -> dict[str, Any]:
             except UsageError as error:
                 where = f"with {field} {shown(value):.40}"
                 raise UsageError(f"'{path}', {where}: {error}") from None
-            _check_split(path, config)
+            check_split(path, config)
             check_there(path, config)
     return shared
-
-
-def _check_split(path: Path, config: TrainConfig) -> None:
-    """Refuse what has no validation split, or no accuracy on it."""
-    if config.overfit or config.objective != "classify":
-        raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
-    info, place = dataset_info(config.dataset), config.data_dir
-    if info.own is None or place is None:  # or the configuration would have been refused
-        return
-    check_own(path, config)
-    own = {"val", "test"} <= set(parts_of_own(info, place))  # val alone is the test set
-    if own == (config.val_fraction > 0):
-        raise UsageError(
-            f"'{path}': a search needs one validation split, val beside test in '{place}' or a "
-            f"val_fraction such as 0.1, got val_fraction {config.val_fraction:g}"
-        )
 
 
 def _described(experiment: Experiment, search: Search) -> dict[str, Any]:
@@ -277,7 +259,7 @@ def told(
         Column("state", "state", text=True),
         *field_columns(fields),
         Column("val_accuracy", "highest\nval accuracy %", "{:.2f}".format),
-        Column("epoch", "epochs"),
+        Column("epoch", "epochs\ntrained"),
         Column("seconds", "seconds", "{:,.1f}".format),
         Column("error", "why", text=True),
     ]

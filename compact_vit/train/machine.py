@@ -23,9 +23,11 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ImportError):  # each kind of device has its own
+    except (RuntimeError, AssertionError, ImportError) as error:  # each kind has its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise UsageError(
-            f"device must be one of this machine's, got {name!r}: try 'cpu' or 'auto'"
+            f"device must be one of this machine's, got {name!r} ({reason:.120}): try 'cpu' or "
+            "'auto'"
         ) from None
     if device.type == "meta":
         raise UsageError("device must be one that computes, got 'meta': try 'cpu' or 'auto'")

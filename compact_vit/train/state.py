@@ -131,6 +131,8 @@ class TrainState:
         own["loader"]["order"] = None  # the loader knows its own
         for name, example in _EXAMPLES.items():
             own[name] = None if state[name] is None else example
+        if not state["scaler"]:  # of a precision that scales nothing: a new one begins
+            own["scaler"] = {}
         problem = difference(state, own)
         if problem is not None or int(state["health"]["steps"]) < 0:
             raise ValueError(problem or "health.steps must be at least 0")
@@ -139,7 +141,8 @@ class TrainState:
             self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         self.order.set_state(state["order"].cpu())
         self.health.load_state_dict(state["health"])
         self.best, self.epoch, self.unfinished = state["best"], epoch, state["unfinished"]

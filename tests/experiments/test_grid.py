@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compact_vit.errors import UsageError
-from compact_vit.experiment import pool, read_experiment, run_grid
+from compact_vit.experiment import pool, read_experiment, run_grid, run_search
 from compact_vit.experiment.grid import _Grid, _Progress, told
 from compact_vit.experiment.plan import plan_runs
 
@@ -56,6 +56,13 @@ def test_every_combination_is_run_and_told_as_its_summary_says(grid, starts, tmp
         ".lock", "comparison.png", "experiment.json", "means.csv", "results.json", "table.csv",
         "table.md",
     }  # fmt: skip
+
+
+def test_the_path_of_a_file_is_an_experiment(write, starts) -> None:
+    path = write(grid={"lr": [0.01]})
+    assert len(run_grid(str(path), cores=1, quiet=True).rows) == 1
+    with pytest.raises(UsageError, match="has no search"):
+        run_search(path)
 
 
 def test_means_over_seeds_by_hand(grid) -> None:
@@ -511,9 +518,9 @@ def test_names_of_lines_say_more_where_they_must() -> None:
 @pytest.mark.parametrize(
     ("against", "said"),
     [
-        ("epochs", "must be a field that is varied (lr), got 'epochs'"),
-        ("seed", "must be a field that is varied (lr), got 'seed'"),
-        (7, "must be a field that is varied (lr), got 7"),
+        ("epochs", "must be a field besides the seed that is varied (lr), got 'epochs'"),
+        ("seed", "must be a field besides the seed that is varied (lr), got 'seed'"),
+        (7, "must be a field besides the seed that is varied (lr), got 7"),
     ],
 )
 def test_a_picture_is_against_what_is_varied(write, command, against, said) -> None:

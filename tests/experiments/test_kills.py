@@ -29,6 +29,7 @@ def test_stopped_and_killed_it_ends_the_same(write, tmp_path, monkeypatch) -> No
     assert status == 128 + signal.SIGTERM
     stopped = "stopped by SIGTERM, 0 of 1 runs finished and the others saved: go on with"
     assert said.splitlines()[-1].startswith(stopped)
+    assert "--resume" not in said  # which is not how an experiment goes on
     first = LOG.read_text().splitlines()[0]
 
     status, _ = command_hit_by(signal.SIGKILL)

@@ -161,6 +161,8 @@ GRIDS = [
     ("grid: {lr: [1]}\ngrid: {lr: [2]}", "line 2 is not YAML: the key 'grid' a second"),
     ("train: {1: 2}", "line 1 is not YAML: a key that is no word"),
     ("train: &a {lr: 1}\ngrid: *a", "line 2 is not YAML: an alias"),
+    ("grid: {seed: [010]}", "line 1 is not YAML: 010 is a number to the base 8 or 60"),
+    ("grid: {lr:\n  [1:30]}", "line 2 is not YAML: 1:30 is a number to the base 8 or 60"),
     ("x: !!python/object:os.system y", "could not determine a constructor"),
     ("a: " + "[" * 1200, "too many brackets"),
     ("\udcff", "'a.yaml' is not text in UTF-8 (byte 0)"),
@@ -180,6 +182,7 @@ GRIDS = [
     ("cases: [{lr: 1}]\ngrid: {lr: [1]}", "lr is in grid and in cases"),
     ("train: {lr: 1}\ngrid: {lr: [1]}", "must not be fixed in train"),
     ("picture: {axes: log}", "picture.axes: unknown axes 'log': did you mean 'log-"),
+    ("picture: {axes: log-log, against: lr}\ngrid: {lr: [1, 2]}", "is of curves: leave it out"),
     ("picture: {axis: log}", "picture: unknown key 'axis': did you mean 'axes'?"),
     ("name: 3", "'a.yaml': name must be a template such as '{model}', got 3"),
     ("name: '{lr'\ngrid: {lr: [1]}", "'a.yaml': name is no template"),
@@ -284,6 +287,37 @@ def test_what_is_not_there_is_said_before_the_first_run(
     assert err.startswith("error: 'a.yaml': ")
     assert said in err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("action", ["grid", "search"])
+def test_models_of_timm_are_looked_up_before_the_first_run(command, here, action) -> None:
+    path = Path("a.yaml")
+    train = "{dataset: digits, val_fraction: 0.1}"
+    path.write_text(f"train: {train}\n{action}: {{model: [mlp, timm/resnet19]}}\n")
+    status, out, err = command(action, path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "'a.yaml'" in err
+    assert "unknown model 'timm/resnet19': did you mean 'timm/resnet18'?" in err
+
+
+@pytest.mark.parametrize("varied", [False, True])
+def test_weights_for_a_model_of_timm_are_meant_from_the_file(command, here, varied) -> None:
+    Path("there").mkdir()
+    path, weights = Path("there/a.yaml"), (Path("there") / "w.safetensors").resolve()
+    if varied:
+        text = "train: {dataset: digits, model: timm/resnet10t}\n"
+        path.write_text(f"{text}grid: {{model_options.pretrained: [w.safetensors]}}\n")
+    else:
+        options = "model_options: {pretrained: w.safetensors}"
+        text = f"train: {{dataset: digits, model: timm/resnet10t, {options}}}\n"
+        path.write_text(f"{text}grid: {{seed: [0]}}\n")
+    status, _, err = command("grid", path)
+    assert status == 2
+    assert err.endswith(f"pretrained must be a file of weights of 'resnet10t', got '{weights}'\n")
+    weights.touch()
+    (run,) = plan_runs(read_experiment(path))
+    assert run.config.model_options == {"pretrained": str(weights)}
+    assert run.name == ("pretrainedw.safetensors" if varied else "seed0")
 
 
 @pytest.mark.parametrize(

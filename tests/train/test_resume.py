@@ -84,6 +84,19 @@ def test_with_a_validation_split_and_with_a_scaler(everything, tmp_path, same, v
         assert same(one, other)
 
 
+def test_another_machine_may_need_another_precision(everything, tmp_path) -> None:
+    """Stopped where bf16 is fast, it goes on where fp16 is, whose scaler begins then."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_when(patch, Progress, "end_epoch", 2)
+        with pytest.raises(PowerError):
+            train(everything(precision="bf16", ema=0.0), output=tmp_path / "run", quiet=True)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["scaler"] == {}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"precision": "fp16"}))
+    assert resume(tmp_path / "run", quiet=True).summary["precision"] == "fp16"
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["training"]["scaler"]["scale"] > 0
+
+
 def test_a_finished_run_comes_back_as_it_is(everything, tmp_path, same) -> None:
     first = train(everything(val_fraction=0.25), output=tmp_path / "run", quiet=True)
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.suffix != ".png"}
