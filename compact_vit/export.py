@@ -72,7 +72,8 @@ def export_run(
     from .train.trained import load_model
 
     pick_device(device)  # what is wrong is said before the pictures are read
-    _check_output(Path(output))
+    output = Path(os.path.expanduser(output))
+    _check_output(output)
     summary = _summary_of(RunFolder.open(run))
     if test:
         trained, pictures = open_split(run, checkpoint=checkpoint, data_dir=data_dir)

@@ -100,7 +100,7 @@ def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 
     found = []
     for given in paths:
-        path = os.fspath(given)
+        path = os.path.expanduser(given)
         if not os.path.isdir(path):
             found.append(path)
             continue
@@ -175,9 +175,14 @@ def _read(path: str | os.PathLike[str], config: AnyConfig) -> Tensor:
     from .data.decoding import read_picture
     from .resampling import gray
 
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(
+            f"a picture must be the path of its file, got {type(path).__name__}: of one in memory "
+            "model(model.transforms()(picture)[None]).softmax(1) are the probabilities"
+        )
     height, width = config.height_width
-    image = torch.from_numpy(read_picture(os.fspath(path), height, width).copy())  # [H,W,3]
-    image = image.permute(2, 0, 1).unsqueeze(0)
+    pixels = read_picture(os.path.expanduser(path), height, width)  # [H,W,3]
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0)
     if config.in_chans == 1:
         image = gray(image)
     return image

@@ -141,6 +141,7 @@ def stratified_split(
     """
     from sklearn.model_selection import train_test_split
 
+    labels = torch.as_tensor(labels)  # or numpy's
     if not 0 < fraction < 1:
         raise UsageError(f"{name}: wanted a number between 0 and 1, got {fraction}")
     present, counts = labels.unique(return_counts=True)

@@ -12,7 +12,7 @@ import torch
 from ..errors import UsageError
 from .decoding import BadPicturesError, printable
 from .packing import Packed, PictureFile, pack
-from .pictures import DataSplits, Pictures
+from .pictures import DataSplits, Pictures, warn_of_dark
 from .tree import (
     check_apart,
     classes_of,
@@ -50,8 +50,8 @@ def load_folder(
     Those that are no readable pictures are refused together, before anything is trained; with
     ``skip`` they are left out, counted in ``skipped`` and named in a warning. ``UsageError`` too
     for a folder that is missing, unreadable, empty, of a class that ``train`` does not have, or
-    that is another part by a link; a warning for classes that are not tested, and for files that
-    lie beside the class folders.
+    that is another part by a link; a warning for classes that are not tested, for files that lie
+    beside the class folders, and for pictures that are black.
     """
     root = Path(os.path.expanduser(data_dir))  # leaves a ~ that is nobody's home
     with readable():
@@ -73,6 +73,7 @@ def load_folder(
     if bad:
         total = sum(map(len, files.values()))
         _log.warning("warning: %s", BadPicturesError(bad, total, "left out"))
+    warn_of_dark(shown(root), packs["train"].mean, packs["train"].std)
     return DataSplits(
         train=loaded["train"],
         test=loaded["test"],

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .decoding import printable
-from .pictures import DataSplits, Pictures, channel_sums, resize, statistics
+from .pictures import DataSplits, Pictures, channel_sums, resize, statistics, warn_of_dark
 from .tree import listed, shown, warn_of_absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,7 +45,7 @@ def load_npz(
 
     With ``test_fraction`` there is ``train`` alone, of which that share of every class tests,
     always the same while the labels are. ``UsageError`` for whatever is missing, damaged or of
-    another form; a warning for classes without pictures.
+    another form; a warning for classes without pictures, and for pictures that are black.
     """
     path = Path(os.path.expanduser(data_file))
     with _opened(path) as file:
@@ -66,6 +66,7 @@ def load_npz(
         loaded = _divided(loaded["train"], test_fraction, classes)
     train = loaded["train"].images
     mean, std = statistics(channel_sums(train), len(train) * size[0] * size[1])
+    warn_of_dark(shown(path), mean, std)
     return DataSplits(
         train=loaded["train"],
         test=loaded["test"],

@@ -6,7 +6,8 @@ Letters: N pictures of M in memory, C channels, H and W the height and width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,10 @@ from ..errors import UsageError
 from ..resampling import covered
 from .prefetch import exceeds_memory
 
+_log = logging.getLogger(__name__)
+
+#: of 255: pictures with hardly a pixel above it are black to whoever looks at them
+_DARK = 32
 #: elements handled at a time, so that a pass over a large set stays within a few megabytes
 _CHUNK = 1 << 22
 
@@ -35,6 +40,10 @@ class Pictures:
     rows: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(value, Tensor):
+                kind = type(value).__name__
+                raise UsageError(f"{name} must be a tensor, got {kind}: torch.from_numpy makes one")
         count = len(self.images if self.rows is None else self.rows)
         if len(self.labels) != count:
             raise UsageError(
@@ -143,3 +152,19 @@ def statistics(sums: Tensor, pixels: int) -> tuple[tuple[float, ...], tuple[floa
     std = (square - mean.square()).clamp(min=0).sqrt()
     std[std < 1e-6] = 1.0
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def warn_of_dark(where: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Say that the training pictures in ``where``, by their ``statistics``, show next to nothing.
+
+    All of one colour, or three deviations above the mean still almost black.
+    """
+    plain = all(value == 1 for value in std)  # no values of 0..1 deviate so far
+    bright = max(m + (0 if plain else 3 * s) for m, s in zip(mean, std, strict=True)) * 255
+    if not plain and bright >= _DARK:
+        return
+    what = "all of one colour" if plain else "almost black"
+    told = f"{where}: the training pictures are {what}, {255 * max(mean):.1f} of 255 in the mean"
+    if bright < _DARK:
+        told += "; of 16-bit files the upper 8 bits are read: stretch what has fewer first"
+    _log.warning("warning: %s", told)

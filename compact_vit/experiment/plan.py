@@ -71,7 +71,7 @@ def read_experiment(
     Paths in the file are meant from its folder, those of ``overrides`` from here. Raises
     ``UsageError`` with the file and the key for whatever is none of an experiment's.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     whole = Section(path, "", read_yaml(path))
     whole.only("key", ("name", "train", "grid", "cases", "picture", *SEARCHED))
     name = whole.values.get("name")

@@ -229,7 +229,7 @@ def from_pretrained(
 
     In evaluation mode; ``options`` as in ``build_pretrained``.
     """
-    folder = Path(source)
+    folder = Path(os.path.expanduser(source))
     if folder.is_file():
         raise UsageError(f"'{source}' is a file: give the folder it is in, with {CARD} beside it")
     if not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)):

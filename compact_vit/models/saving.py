@@ -44,7 +44,7 @@ def save_pretrained(
     """
     from safetensors.torch import save
 
-    path = Path(folder)
+    path = Path(os.path.expanduser(folder))
     check_folder(path)
     config = dataclasses.replace(model.config, num_classes=model.num_classes)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}

@@ -50,8 +50,9 @@ def weights_at(source: str | os.PathLike[str]) -> Path | None:
     Such a folder itself, or a name in the package: ``cct_2_3x3``, or ``cct_2_3x3.cifar10`` with a
     tag. Where there is a folder of that name, it is the one that is meant.
     """
-    if os.path.isdir(source):
-        return Path(source) if holds_weights(Path(source)) else None
+    folder = Path(os.path.expanduser(source))
+    if folder.is_dir():
+        return folder if holds_weights(folder) else None
     name, _, tag = os.fspath(source).partition(".")
     tags = shipped().get(name, {})
     return tags.get(tag) if tag else next(iter(tags.values()), None)

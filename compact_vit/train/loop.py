@@ -60,7 +60,7 @@ def train(
     """
     if not isinstance(config, TrainConfig):
         raise UsageError(f"config must be a TrainConfig, got {config!r:.60}")
-    output = None if output is None else Path(output).expanduser()
+    output = None if output is None else Path(os.path.expanduser(output))
     with one_at_a_time(), processes() as together, ExitStack() as held:
         held.enter_context(learning(config.deterministic))
         if output is not None:

@@ -91,7 +91,7 @@ class RunFolder:
                 f"the run must be given by its folder, got {type(path).__name__}: a TrainResult "
                 "has it as output"
             )
-        folder = cls(Path(path).expanduser())
+        folder = cls(Path(os.path.expanduser(path)))
         if weights_at(path) is not None:
             raise UsageError(
                 f"'{path}' is weights and not a run: it can be given to predict --pretrained, to "

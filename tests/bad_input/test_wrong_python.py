@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,6 +98,7 @@ TABLE: list[tuple[Callable[[], object], str]] = [
     (lambda: predict_pictures("nowhere", ["a.png"]), "'nowhere' is not the folder of a run"),
     (lambda: predict_pictures("run", "a.png"), "must be a list of files, got one: ['a.png']"),
     (lambda: predict_pictures("run", ["b.png"]), "no picture at b.png"),
+    (lambda: predict_pictures("run", [b"GIF"]), "must be the path of its file, got bytes"),
     (lambda: predict_pictures("run", ["a.png"], top=0), "top must be a whole number of at least 1"),
     (lambda: predict_pictures("run", ["a.png"], top=2.5), "of at least 1, got 2.5"),
     # data
@@ -107,6 +109,8 @@ TABLE: list[tuple[Callable[[], object], str]] = [
     (lambda: load_dataset("folder", data_dir="nowhere"), "data folder nowhere does not exist"),
     (lambda: stratified_split(torch.arange(9) % 3, 1.5, 0), "wanted a number between 0 and 1"),
     (lambda: stratified_split(torch.arange(3), 0.5, 0), "at least 2 pictures of every class"),
+    (lambda: Pictures(torch.zeros(2, 3, 4, 4).byte(), np.arange(2)),
+     "labels must be a tensor, got ndarray: torch.from_numpy makes one"),
     (lambda: BatchLoader(three(), 0, shuffle=False, generator=None), "batch_size: wanted 1"),
     (lambda: BatchLoader(three(), 4, shuffle=False, generator=None, drop_last=True),
      "batch_size: wanted at most 3, the number of training pictures, got 4"),

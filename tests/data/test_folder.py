@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -161,8 +162,28 @@ def test_ten_thousand_classes(tmp_path, caplog):
     assert splits.classes == tuple(f"{i:05d}" for i in range(10_000))
     assert splits.train.labels.tolist() == list(range(10_000))
     assert splits.test.labels.tolist() == list(range(100))
-    (record,) = caplog.records
+    record, _ = caplog.records  # and that all are of one colour
     assert "no pictures of 9,900 of the 10,000 classes: 00100, 00101, " in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ((0, 0), "are all of one colour, 0.0 of 255 in the mean; of 16-bit files the upper 8"),
+        ((200, 200), "are all of one colour, 200.0 of 255 in the mean$"),
+        ((3, 15), "are almost black, 9.0 of 255 in the mean; of 16-bit files the upper 8 bits"),
+        ((0, 120), None),
+    ],
+)
+def test_pictures_that_show_nothing_are_told_of(tmp_path, caplog, levels, said) -> None:
+    for part in ("train", "test"):
+        for name, level in zip("ab", levels, strict=True):
+            paint(tmp_path / part / name / "0.png", level)
+    load_dataset("folder", data_dir=tmp_path)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (said is not None)
+    if said is not None:
+        assert re.search(f"^warning: .*: the training pictures {said}", told[0])
 
 
 # --- what is refused

@@ -160,6 +160,13 @@ def test_a_share_of_every_class_tests(load) -> None:
     assert splits.mean == pytest.approx((found["train_images"][kept] / 255).mean((0, 1, 2)))
 
 
+def test_pictures_that_show_nothing_are_told_of(load, caplog) -> None:
+    dark = {k: v // 20 if "images" in k else v for k, v in arrays(SIZE, SIZE).items()}
+    load(dark)
+    (told,) = caplog.messages
+    assert "the training pictures are almost black" in told
+
+
 # --- what is refused
 
 

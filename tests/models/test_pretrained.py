@@ -88,6 +88,21 @@ def test_round_trip(build, kind, tmp_path) -> None:
     assert again == card
 
 
+def test_the_home_folder(tmp_path, monkeypatch) -> None:
+    from compact_vit.predict import predict_pictures
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    model = trained()
+    model.pretrained_cfg |= INPUT
+    model.save_pretrained("~/weights")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    other = CompactTransformer.from_pretrained("~/weights")
+    assert same(other, model)
+    Image.new("RGB", (8, 8)).save(tmp_path / "home" / "a.png")
+    assert predict_pictures(other, ["~/a.png"]) == predict_pictures(model, ["home/a.png"])
+
+
 def _run() -> dict[str, object]:
     return {"recipe": "quick", "epochs": 1, "epoch": 1, "seed": 0, "command": "train | it"}
 
