@@ -89,6 +89,8 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
 
     source = _SOURCES[info.name]
     kind = getattr(torchvision.datasets, source.kind)
+    if root.name == getattr(kind, "base_folder", None):  # what it was unpacked to, not where
+        root = root.parent
     archives = source.archives(kind, root)
     read = functools.partial(source.read, kind, root, size)
     with contextlib.suppress(Exception):  # whatever is wrong shows again below

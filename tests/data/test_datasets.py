@@ -207,6 +207,12 @@ def test_data_dir_from_the_environment(tiny_cifar100, monkeypatch):
     assert len(load_dataset("cifar100").train) == 400
 
 
+def test_the_folder_that_was_unpacked_will_do(tiny_cifar100):
+    whole = load_dataset("cifar100", data_dir=tiny_cifar100)
+    inner = load_dataset("cifar100", data_dir=tiny_cifar100 / "cifar-100-python", download=False)
+    assert torch.equal(inner.train.images, whole.train.images)
+
+
 def test_mnist_archives(tiny_mnist):
     splits = load_dataset("mnist", data_dir=tiny_mnist)
     raw = gzip.decompress((tiny_mnist / "MNIST/raw/t10k-images-idx3-ubyte.gz").read_bytes())
