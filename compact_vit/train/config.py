@@ -33,7 +33,7 @@ def _field(group: str, help: str, default: Any = _BY_RECIPE) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides a training run.
+    """Everything that decides a training run; ``train --help`` says what each field means.
 
     A field that is not given takes the recipe's value, the data set's, or the general one, in this
     order, so that a configuration is always complete: ``TrainConfig(dataset="cifar100").lr`` is
