@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report = class_report(evaluation, trained.classes)
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
-    dataset, split = trained.config.dataset, tested_on(trained, args.split)
+    dataset, split = data_name(trained.config), tested_on(trained, args.split)
     title = describe(trained, args.split)
     if args.pictures is not None:
         dataset = os.path.basename(os.path.realpath(args.pictures))

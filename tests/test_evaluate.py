@@ -454,7 +454,7 @@ def test_weights_do_as_their_run(on_pictures, exported, picture_folder, tmp_path
     assert known == [[1, 1, True]] * 2 + [[None] * 3] * 2  # of weights nothing
     assert main([str(exported), "--dataset", "folder", *pictures]) == 0
     assert capsys.readouterr().out.startswith(
-        "cvt_2_8 on folder (test, 12 pictures), epoch 1, in fp32\n"
+        "cvt_2_8 on pictures (test, 12 pictures), epoch 1, in fp32\n"
     )
 
 
@@ -511,7 +511,7 @@ def test_weights_that_no_name_describes(
     assert evaluate_run("weights", device="cpu", **pictures)[1].figures() == expected
     words = ["weights", "--dataset", "folder", "--data-dir", str(picture_folder)]
     assert main([*words, "--device", "cpu"]) == 0
-    assert " on folder (test, 12 pictures), epoch 1, in fp32\n" in capsys.readouterr().out
+    assert " on pictures (test, 12 pictures), epoch 1, in fp32\n" in capsys.readouterr().out
 
 
 def test_names_that_are_no_weights(on_pictures, exported, tmp_path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
 from .checkpoint import load_checkpoint
-from .config import TrainConfig, with_whole_paths
+from .config import TrainConfig, data_name, with_whole_paths
 from .distributed import Processes, lost, processes
 from .ending import ended
 from .epoch import train_epoch
@@ -161,7 +161,7 @@ class _Run:
         pictures = len(state.loader) * state.loader.batch_size
         progress = Progress(config.epochs, pictures, state.epoch, self.quiet)
         progress.say(
-            f"{config.model} on {config.dataset}, recipe {config.recipe}, "
+            f"{config.model} on {data_name(config)}, recipe {config.recipe}, "
             f"{hardware(state.device)}; writing to {folder.path}"
         )
         for note in state.choices.notes:

@@ -76,7 +76,7 @@ def test_what_a_person_reads(tiny, tmp_path, capsys) -> None:
     assert main([*words, "--output", str(tmp_path / "run")]) == 0
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert lines[0].startswith("cvt_2_8 on folder, recipe quick, ")
+    assert lines[0].startswith("cvt_2_8 on pictures, recipe quick, ")
     assert lines[0].endswith(f"writing to {tmp_path / 'run'}")
     epochs = [line for line in lines if line.startswith("epoch ")]
     figure = r"loss \d\.\d{3} accuracy \d+\.\d\d%"
