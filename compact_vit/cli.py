@@ -22,7 +22,7 @@ from .errors import Stopped, UsageError, nearest, unknown
 
 #: program -> (module that holds its ``main(argv)``, what it does)
 COMMANDS = {
-    "train": ("train.cli", "train a model on a named data set or a folder of pictures"),
+    "train": ("train.cli", "train a model on a named data set, a folder of pictures or arrays"),
     "experiment": ("experiment.cli", "grids of runs and searches among them, from one file"),
     "evaluate": (
         "evaluate",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from .cli import Parser, program
 from .errors import UsageError, unknown
 from .evaluated import class_report, of_epoch, own_precision, progress_of, told
-from .labelled import check_folder_splits, holds_training, open_pictures, open_weights
+from .labelled import check_own_splits, holds_training, open_pictures, open_weights
 from .scoring import accuracy_interval
 from .train.config import data_name
 from .train.rules import PRECISIONS
@@ -54,7 +54,7 @@ def open_split(
     else:
         trained = open_weights(run, checkpoint, dataset, data_dir)
     config = dataclasses.replace(trained.config, data_dir=data_dir or trained.config.data_dir)
-    check_folder_splits(config)
+    check_own_splits(config)
     splits = load_splits(config)
     pictures: Pictures | None = getattr(splits, split)
     if pictures is None:
@@ -204,7 +204,7 @@ def add_run_flags(parser: Parser) -> None:
     parser.add_argument(
         "--split", metavar="NAME", default="test", help="test, val or train (default: test)"
     )
-    parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is now")
+    parser.add_argument("--data-dir", metavar="PATH", help="where the data set is now")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
 
 

@@ -229,7 +229,7 @@ def _parser() -> Parser:
     add("--copy", metavar="TEXT", help='how they differ from the originals: "JPEG, quality 75"')
     add("--credit", metavar="TEXT", help="whose pictures they are")
     add("--license", metavar="NAME", help="what the weights may be used for, such as mit")
-    add("--data-dir", metavar="FOLDER", help="where the data set is now")
+    add("--data-dir", metavar="PATH", help="where the data set is now")
     add("--no-test", action="store_true", help="leave the accuracy out, where the data is not here")
     add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
     add("--json", action="store_true", help="print config.json")

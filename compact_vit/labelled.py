@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .data.catalog import dataset_info
 from .errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -142,16 +143,36 @@ def open_weights(
     return TrainedModel(model, config, classes, prepared.mean, prepared.std, epoch)
 
 
-def check_folder_splits(config: TrainConfig) -> None:
-    """Refuse a folder without the splits that a trained model is tested on.
+def check_own_splits(config: TrainConfig) -> None:
+    """Refuse a folder or file without the splits that a trained model is tested on.
 
     What loading it says is for who trains, who may take a part of the training pictures to test.
     """
+    own = dataset_info(config.dataset).own
+    if own is not None and config.data_dir is not None:
+        {"folder": _check_folder_splits, "file": _check_file_splits}[own](config, config.data_dir)
+
+
+def _check_file_splits(config: TrainConfig, data_dir: str) -> None:
+    from .data.datasets import parts_of_own
     from .data.tree import shown
 
-    if config.dataset != "folder" or config.data_dir is None:
-        return
-    root = Path(os.path.expanduser(config.data_dir))
+    there = parts_of_own(dataset_info(config.dataset), data_dir)
+    tested = [f"{part}_images" for part in there if part != "train"]
+    problem = ""
+    if config.test_fraction and tested:
+        share = f"the run tested on {config.test_fraction} of a file without splits"
+        problem = f"{share}, but it has {tested[0]}"
+    elif not config.test_fraction and ("train" not in there or not tested):
+        problem = "wanted train_images, and test_images or val_images, in it"
+    if problem:
+        raise UsageError(f"data file {shown(Path(data_dir))}: {problem}")
+
+
+def _check_folder_splits(config: TrainConfig, data_dir: str) -> None:
+    from .data.tree import shown
+
+    root = Path(os.path.expanduser(data_dir))
     there = [part for part in ("test", "val") if (root / part).is_dir()]
     if config.test_fraction and there:
         problem = f"the run tested on {config.test_fraction} of a folder without splits, but it has"

@@ -108,7 +108,7 @@ def _parser() -> Parser:
         help=f"whose published results to set it among, {' or '.join(published_datasets())}: for a "
         "folder that holds their pictures (default: its own data set's)",
     )
-    parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is now")
+    parser.add_argument("--data-dir", metavar="PATH", help="where the data set is now")
     parser.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument(
         "--output", metavar="FILE", help="an .html file (default: report.html in the run)"

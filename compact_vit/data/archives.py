@@ -89,8 +89,8 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
 
     source = _SOURCES[info.name]
     kind = getattr(torchvision.datasets, source.kind)
-    if root.name == getattr(kind, "base_folder", None):  # what it was unpacked to, not where
-        root = root.parent
+    if _is_unpacked(kind, root):
+        root = root.resolve().parent
     archives = source.archives(kind, root)
     read = functools.partial(source.read, kind, root, size)
     with contextlib.suppress(Exception):  # whatever is wrong shows again below
@@ -111,6 +111,12 @@ def _read(info: DatasetInfo, root: Path, size: tuple[int, int], download: bool) 
             for folder, _, _ in os.walk(root, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(folder)
+
+
+def _is_unpacked(kind: Any, root: Path) -> bool:
+    """Whether ``root`` is what an archive of CIFAR was unpacked to, not the folder it lies in."""
+    inside = getattr(kind, "meta", {}).get("filename")
+    return inside is not None and (root / inside).is_file()
 
 
 def _fetched(

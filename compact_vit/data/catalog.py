@@ -133,7 +133,7 @@ DATASETS: dict[str, DatasetInfo] = {info.name: info for info in _TABLE}
 def dataset_info(name: str) -> DatasetInfo:
     """The entry of the data set ``name``; ``UsageError`` with the nearest name if there is none."""
     if name not in DATASETS:
-        for kind, there in (("folder", os.path.isdir(name)), ("npz", name.endswith(".npz"))):
+        for kind, there in (("folder", os.path.isdir(name)), ("npz", str(name).endswith(".npz"))):
             if there:
                 what = {"folder": "the folder of pictures there", "npz": "that file"}[kind]
                 raise UsageError(

@@ -73,7 +73,8 @@ def load_folder(
     if bad:
         total = sum(map(len, files.values()))
         _log.warning("warning: %s", BadPicturesError(bad, total, "left out"))
-    warn_of_dark(shown(root), packs["train"].mean, packs["train"].std)
+    advice = "of 16-bit files the upper 8 bits are read: stretch what has fewer first"
+    warn_of_dark(shown(root), packs["train"].mean, packs["train"].std, advice)
     return DataSplits(
         train=loaded["train"],
         test=loaded["test"],

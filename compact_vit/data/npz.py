@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,12 @@ from torch import Tensor
 from ..errors import UsageError
 from .decoding import printable
 from .pictures import DataSplits, Pictures, channel_sums, resize, statistics, warn_of_dark
-from .tree import listed, shown, warn_of_absent
+from .tree import listed, readable, shown, warn_of_absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 #: what the file calls its parts, in the order that a message names them
 _PARTS = ("train", "test", "val")
-#: what reading a damaged file raises
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
 
 
 def load_npz(
@@ -49,7 +46,7 @@ def load_npz(
     """
     path = Path(os.path.expanduser(data_file))
     with _opened(path) as file:
-        parts = _used(path, file.files, divided=test_fraction > 0)
+        parts = _used(path, file.files, divided=test_fraction != 0)
         images = {part: _images(path, file, f"{name}_images") for part, name in parts.items()}
         given = {part: _labels(path, file, f"{name}_labels") for part, name in parts.items()}
         names = _names(path, file) if "label_names" in file.files else None
@@ -66,7 +63,7 @@ def load_npz(
         loaded = _divided(loaded["train"], test_fraction, classes)
     train = loaded["train"].images
     mean, std = statistics(channel_sums(train), len(train) * size[0] * size[1])
-    warn_of_dark(shown(path), mean, std)
+    warn_of_dark(shown(path), mean, std, "scale the values to 0..255 first")
     return DataSplits(
         train=loaded["train"],
         test=loaded["test"],
@@ -101,25 +98,37 @@ def _divided(pictures: Pictures, fraction: float, classes: Sequence[str]) -> dic
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """The file of arrays at ``path``; what of it cannot be read within is a ``UsageError``."""
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise UsageError(
-            f"data file {shown(path)} {problem}: wanted an .npz with train_images, train_labels, "
-            "test_images and test_labels in it, as numpy.savez writes; if it has moved, --data-dir "
-            "says where to"
-        )
-    try:
-        if not zipfile.is_zipfile(path):
+    with readable():
+        if not path.is_file():
+            problem = "is a folder" if path.is_dir() else "is no file"
+            raise UsageError(
+                f"data file {shown(path)} {problem if path.exists() else 'does not exist'}: wanted "
+                "an .npz with train_images, train_labels, test_images and test_labels in it, as "
+                "numpy.savez writes; if it has moved, --data-dir says where to"
+            )
+        opened = path.open("rb")
+    with opened:
+        if opened.read(2) != b"PK" or not zipfile.is_zipfile(opened):
             raise _wrong(path, "is no .npz, or not whole: numpy.savez writes what is wanted")
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except UsageError:
-        raise
-    except _DAMAGE as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        if "allow_pickle" in reason:
-            reason = "it holds Python objects: save labels as numbers, or as labels.astype(str)"
-        raise _wrong(path, f"cannot be read: {reason}") from None
+        opened.seek(0)
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                yield file
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # zip, its compressions, numpy's headers: each has its own
+            reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+            if "allow_pickle" in reason:
+                reason = "it holds Python objects: save labels as numbers, or as labels.astype(str)"
+            raise _wrong(path, f"cannot be read: {printable(reason)}") from None
+
+
+def _array(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Array:
+    """The array called ``name``; numpy gives the bytes of what is none."""
+    array: Array = file[name]
+    if not isinstance(array, np.ndarray):
+        raise _wrong(path, f"{name} is no array: numpy.savez writes what is wanted")
+    return array
 
 
 def _used(path: Path, there: Sequence[str], divided: bool) -> dict[str, str]:
@@ -143,7 +152,7 @@ def _used(path: Path, there: Sequence[str], divided: bool) -> dict[str, str]:
 
 def _images(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
     """The pictures ``uint8 [N,C,H,W]``, C 1 or 3."""
-    array: Array = file[name]
+    array = _array(path, file, name)
     gray = array.ndim == 3
     if array.dtype != np.uint8 or not (gray or (array.ndim == 4 and array.shape[3] in (1, 3))):
         advice = ""
@@ -159,32 +168,34 @@ def _images(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
         raise _wrong(path, f"{name} must be of one pixel at least, got {list(array.shape)}")
     images = torch.from_numpy(array)
     images = images[:, None] if gray else images.permute(0, 3, 1, 2)
-    return images.contiguous()
+    return images.contiguous()  # a picture's bytes together, as a batch gathers them
 
 
 def _labels(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Array:
     """The labels [N] as they are: whole numbers, or text."""
-    array: Array = file[name]
+    array = _array(path, file, name)
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1 or flat.dtype.kind not in "biuU":
         form = f"{array.dtype} [{','.join(map(str, array.shape))}]"
-        raise _wrong(path, f"{name} must be one whole number or text a picture, got {form}")
+        advice = {"f": ": labels.astype(int)", "S": ": labels.astype(str)"}.get(flat.dtype.kind, "")
+        raise _wrong(path, f"{name} must be one whole number or text a picture, got {form}{advice}")
     return flat
 
 
 def _names(path: Path, file: np.lib.npyio.NpzFile) -> tuple[str, ...]:
-    array: Array = file["label_names"]
-    if array.ndim != 1 or array.dtype.kind != "U" or len(set(array.tolist())) < len(array):
+    array = _array(path, file, "label_names")
+    if array.ndim != 1 or array.dtype.kind != "U":
         form = f"{array.dtype} [{','.join(map(str, array.shape))}]"
-        raise _wrong(path, f"label_names must be text [K], each another, got {form}")
-    return tuple(map(printable, array.tolist()))
+        raise _wrong(path, f"label_names must be text [K], got {form}")
+    return tuple(array.tolist())
 
 
 def _checksum(file: np.lib.npyio.NpzFile, parts: dict[str, str]) -> str:
     """Of the arrays, by the checksums that the file has of each."""
-    names = {f"{name}_{kind}.npy" for name in parts.values() for kind in ("images", "labels")}
+    names = {f"{name}_{kind}" for name in parts.values() for kind in ("images", "labels")}
     assert file.zip is not None  # it is open
-    found = sorted((e.filename, e.CRC) for e in file.zip.infolist() if e.filename in names)
+    entries = ((entry.filename.removesuffix(".npy"), entry.CRC) for entry in file.zip.infolist())
+    found = sorted(entry for entry in entries if entry[0] in names)
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -196,7 +207,10 @@ def _numbered(
     if names is not None:
         values = list(names if given["train"].dtype.kind == "U" else range(len(names)))
     if len(values) < 2:
-        raise _wrong(path, f"wanted labels of two classes or more, got {listed(map(str, values))}")
+        raise _wrong(path, f"wanted two classes or more, got only {listed(map(repr, values))}")
+    classes = tuple(printable(str(value)) for value in (values if names is None else names))
+    if len(set(classes)) < len(classes):
+        raise _wrong(path, f"wanted each class by a name of its own, got {listed(classes)}")
     label_of = {value: label for label, value in enumerate(values)}
     labels = {}
     for part, name in parts.items():
@@ -209,7 +223,7 @@ def _numbered(
                 f"{listed(map(repr, values))}",
             )
         labels[part] = torch.tensor([label_of[value] for value in found])
-    return names or tuple(printable(str(value)) for value in values), labels
+    return classes, labels
 
 
 def _wrong(path: Path, problem: str) -> UsageError:

@@ -154,17 +154,18 @@ def statistics(sums: Tensor, pixels: int) -> tuple[tuple[float, ...], tuple[floa
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def warn_of_dark(where: str, mean: Sequence[float], std: Sequence[float]) -> None:
+def warn_of_dark(where: str, mean: Sequence[float], std: Sequence[float], advice: str) -> None:
     """Say that the training pictures in ``where``, by their ``statistics``, show next to nothing.
 
-    All of one colour, or three deviations above the mean still almost black.
+    All of one colour, or in every channel three deviations above the mean still almost black, where
+    ``advice`` follows.
     """
-    plain = all(value == 1 for value in std)  # no values of 0..1 deviate so far
-    bright = max(m + (0 if plain else 3 * s) for m, s in zip(mean, std, strict=True)) * 255
+    plain = all(value == 1 for value in std)  # of a channel without variation: none deviates so far
+    bright = 255 * max(m + (0 if s == 1 else 3 * s) for m, s in zip(mean, std, strict=True))
     if not plain and bright >= _DARK:
         return
     what = "all of one colour" if plain else "almost black"
     told = f"{where}: the training pictures are {what}, {255 * max(mean):.1f} of 255 in the mean"
     if bright < _DARK:
-        told += "; of 16-bit files the upper 8 bits are read: stretch what has fewer first"
+        told += f"; {advice}"
     _log.warning("warning: %s", told)

@@ -129,7 +129,7 @@ def _add_flags(parser: Parser) -> None:
         help="in place of what the file says under train: epochs=3 dataset=folder",
     )
     parser.add_argument("--dataset", metavar="NAME", help="the same as --set dataset=NAME")
-    parser.add_argument("--data-dir", metavar="FOLDER", help="where the data set is")
+    parser.add_argument("--data-dir", metavar="PATH", help="where the data set is")
     parser.add_argument(
         "--retry", action="store_true", help="try again what failed, not only what was stopped"
     )

@@ -101,9 +101,9 @@ def take_up(
         )
     if not splits.divided_as(saved):
         raise UsageError(
-            f"the data set has changed since '{folder.path}' was trained: its labels or the names "
-            "of its files are others, or in another order, and what was held out would be trained "
-            "on: put them back, or train again"
+            f"the data set has changed since '{folder.path}' was trained: its labels, the names of "
+            "its files or the arrays in its file are others, or in another order, and what was "
+            "held out would be trained on: put them back, or train again"
         )
     notes = saved.get("notes")  # an older checkpoint has none
     state.before = tuple(map(str, notes)) if isinstance(notes, list) else ()

@@ -211,6 +211,11 @@ def test_the_folder_that_was_unpacked_will_do(tiny_cifar100):
     whole = load_dataset("cifar100", data_dir=tiny_cifar100)
     inner = load_dataset("cifar100", data_dir=tiny_cifar100 / "cifar-100-python", download=False)
     assert torch.equal(inner.train.images, whole.train.images)
+    other = tiny_cifar100 / "other" / "cifar-100-python"  # of that name, and not unpacked
+    other.mkdir(parents=True)
+    (tiny_cifar100 / "cifar-100-python.tar.gz").rename(other / "cifar-100-python.tar.gz")
+    inner = load_dataset("cifar100", data_dir=other, download=False)
+    assert torch.equal(inner.train.images, whole.train.images)
 
 
 def test_mnist_archives(tiny_mnist):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import re
 import shutil
+import struct
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,8 +169,14 @@ def test_a_share_of_every_class_tests(load) -> None:
 def test_pictures_that_show_nothing_are_told_of(load, caplog) -> None:
     dark = {k: v // 20 if "images" in k else v for k, v in arrays(SIZE, SIZE).items()}
     load(dark)
-    (told,) = caplog.messages
-    assert "the training pictures are almost black" in told
+    stained = {k: np.stack([v // 20, v * 0, v * 0], -1) if "images" in k else v
+               for k, v in arrays(SIZE, SIZE).items()}  # fmt: skip
+    load(stained)
+    assert len(caplog.messages) == 2
+    for told in caplog.messages:
+        assert re.search("almost black, .* in the mean; scale the values to 0..255 first$", told)
+    load(stained | {"train_images": arrays(SIZE, SIZE, 3)["train_images"]})
+    assert len(caplog.messages) == 2
 
 
 # --- what is refused
@@ -198,6 +210,57 @@ def test_files_that_are_none(tmp_path) -> None:
     changed = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     (tmp_path / "bit.npz").write_bytes(changed)
     assert "bit.npz: cannot be read: Bad CRC-32 for file 'train_images.npy'" in refused("bit.npz")
+    (tmp_path / "before.npz").write_bytes(b"#!" + content)
+    assert "before.npz: is no .npz, or not whole: " in refused("before.npz")
+
+
+def test_entries_that_are_no_arrays(tmp_path) -> None:
+    """Whatever zip, its compressions and numpy's headers raise is one line."""
+    path = tmp_path / "a.npz"
+
+    def write(changed: bytes | None = None, kind: int = zipfile.ZIP_STORED) -> zipfile.ZipInfo:
+        """The arrays, ``changed`` in place of the first, whose entry comes back."""
+        np.savez(path, **arrays(SIZE, SIZE))
+        with zipfile.ZipFile(path) as file:
+            entries = {name: file.read(name) for name in file.namelist()}
+        if changed is not None:
+            entries["train_images.npy"] = changed
+        with zipfile.ZipFile(path, "w", kind) as file:
+            for name, data in entries.items():
+                file.writestr(name, data)
+            return file.getinfo("train_images.npy")
+
+    def refused() -> str:
+        with pytest.raises(UsageError) as caught:
+            load_dataset("npz", data_dir=path)
+        assert len(str(caught.value).splitlines()) == 1
+        return str(caught.value)
+
+    for content in (b"", b"text"):
+        write(content)
+        assert refused().endswith("train_images is no array: numpy.savez writes what is wanted")
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (3,".ljust(118)
+    write(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header.encode())
+    assert "a.npz: cannot be read: " in refused()
+    for kind in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED):
+        entry = write(kind=kind)
+        damaged = bytearray(path.read_bytes())
+        start = entry.header_offset + 30 + len(entry.filename)
+        for place in range(start + 20, start + entry.compress_size):
+            damaged[place] ^= 255
+        path.write_bytes(damaged)
+        assert "a.npz: cannot be read: " in refused()
+
+
+def test_what_the_system_refuses_is_said(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK")
+
+    def denied(self, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UsageError, match=r"cannot read .*a\.npz: Permission denied$"):
+        load_dataset("npz", data_dir=tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +308,8 @@ def test_pictures_of_another_form(refused, images, said) -> None:
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([0.0, 1.0, 2.0], "must be one whole number or text a picture, got float64 [3]"),
+        ([0.0, 1.0, 2.0], "number or text a picture, got float64 [3]: labels.astype(int)"),
+        ([b"0", b"1", b"2"], "number or text a picture, got |S1 [3]: labels.astype(str)"),
         (np.eye(3, dtype=int), "must be one whole number or text a picture, got int64 [3,3]"),
         ([0, 1, 9], "test_labels hold 9, which is no class of train_labels: they are 0, 1, 2"),
         (["a", "b", "c"], "test_labels hold 'a', which is no class of train_labels: they are 0, "),
@@ -258,13 +322,16 @@ def test_labels_of_another_form(refused, labels, said) -> None:
 def test_classes_of_another_form(refused) -> None:
     found = arrays(SIZE, SIZE)
     one = {"train_labels": np.zeros(6, int), "test_labels": np.zeros(3, int)}
-    assert "wanted labels of two classes or more, got 0" in refused(found | one)
+    assert "wanted two classes or more, got only 0" in refused(found | one)
     names = {"label_names": np.array(["a", "b"])}
     assert "hold 2, which is no class of label_names: they are 0, 1" in refused(found | names)
     names = {"label_names": np.array(["a", "b", "a"])}
-    assert "label_names must be text [K], each another, got <U1 [3]" in refused(found | names)
+    assert "wanted each class by a name of its own, got a, b, a" in refused(found | names)
     names = {"label_names": np.arange(3)}
-    assert "label_names must be text [K], each another, got int64 [3]" in refused(found | names)
+    assert "label_names must be text [K], got int64 [3]" in refused(found | names)
+    text = {part: np.array(["a\n", "a\\n", "b"] * 2) for part in ("train_labels", "test_labels")}
+    text["test_labels"] = text["test_labels"][:3]
+    assert "wanted each class by a name of its own, got a\\n, a\\n, b" in refused(found | text)
 
 
 def test_what_cannot_be_divided(refused) -> None:
@@ -272,6 +339,9 @@ def test_what_cannot_be_divided(refused) -> None:
     said = refused(found, test_fraction=0.2)
     assert said.startswith("test_fraction must be left out: ")
     assert said.endswith("mine.npz has test_images")
+    assert "wanted a number between 0 and 1, got -1" in refused(
+        {name: found[name] for name in ("train_images", "train_labels")}, test_fraction=-1
+    )
     alone = {"train_images": noise(3, SIZE, SIZE), "train_labels": np.array([5, 6, 5])}
     assert refused(alone, test_fraction=0.5) == (
         "test_fraction: wanted at least 2 pictures of every class to divide, got 1 of class '6': "
@@ -302,6 +372,44 @@ def test_a_run_on_arrays(small, tmp_path) -> None:
     assert evaluation.loss == pytest.approx(result.summary["final"]["loss"], abs=1e-6)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "cvt_2_4 on digits" in page
+
+
+def test_splits_that_a_trained_model_is_tested_on(small, tmp_path) -> None:
+    train(small, output=tmp_path / "drawn", quiet=True)
+    np.savez(tmp_path / "whole.npz", **arrays(SIZE, SIZE))
+    with np.load(small.data_dir) as file:
+        np.savez(tmp_path / "alone.npz", **file)
+    given = dataclasses.replace(small, data_dir=str(tmp_path / "whole.npz"), test_fraction=0.0)
+    train(dataclasses.replace(given, batch_size=2), output=tmp_path / "given", quiet=True)
+    for run, file, said in (
+        ("drawn", "whole", "tested on 0.25 of a file without splits, but it has test_images"),
+        ("given", "alone", "wanted train_images, and test_images or val_images, in it"),
+    ):
+        with pytest.raises(UsageError, match=f"{file}.npz: .*{said}$"):
+            evaluate_run(tmp_path / run, data_dir=str(tmp_path / f"{file}.npz"))
+
+
+def test_the_checksum_is_of_all_arrays_in_any_order(load) -> None:
+    found = arrays(SIZE, SIZE) | {"extra": np.arange(3)}
+    mark = load(found).files
+    assert load(dict(reversed(found.items())), np.savez_compressed).files == mark
+    assert load(found | {"extra": np.arange(4)}).files == mark
+    for name in list(found)[:4]:
+        assert load(found | {name: found[name][::-1]}).files != mark
+
+
+def test_entries_without_an_ending_count_too(load, tmp_path) -> None:
+    found = arrays(SIZE, SIZE)
+    marks = set()
+    for images in (found["train_images"], found["train_images"][::-1]):
+        load(found | {"train_images": images})
+        with zipfile.ZipFile(tmp_path / "mine.npz") as file:
+            content = {name.removesuffix(".npy"): file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(tmp_path / "bare.npz", "w") as file:
+            for name, data in content.items():
+                file.writestr(name, data)
+        marks.add(load_dataset("npz", data_dir=tmp_path / "bare.npz", img_size=SIZE).files)
+    assert len(marks) == 2
 
 
 def test_other_pictures_are_not_taken_for_what_was_held_out(small, tmp_path) -> None:
