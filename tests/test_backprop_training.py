@@ -202,7 +202,7 @@ def one_line(error: str, said: str) -> None:
         (["--activation", "rellu"], "unknown activation 'rellu': did you mean 'relu'?"),
         (["--optimizer", "momentun"], "unknown optimizer 'momentun': did you mean 'momentum'?"),
         (["--dataset", "digit"], "'digit': did you mean 'digits'?"),
-        (["--dataset", "folder"], "wanted --data-dir"),
+        (["--dataset", "folder"], "data_dir must be the path of a folder"),
         (["--overfit", "2000"], "--overfit: wanted at most 1437 pictures, got 2000"),
         (["--ephocs", "2"], "unknown argument '--ephocs': did you mean '--epochs'?"),
         (["--lr", "1e30", "--optimizer", "sgd"], "the loss became "),

@@ -147,7 +147,7 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
         moved = next((picture_folder / split / "red").iterdir())
         there = picture_folder / split / "blue" / f"moved{moved.suffix}"
         moved.rename(there)  # a label put right
-        refused("the data set has changed .* its labels or the names")
+        refused("the data set has changed .* its labels, the names")
         there.rename(moved)
     other = moved.rename(moved.with_name(f"zzz{moved.suffix}"))  # drawn in another place
     refused("the data set has changed .* names of its files are others")
