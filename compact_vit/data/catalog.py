@@ -102,27 +102,22 @@ _TABLE = (
         std=None,
         mirror=True,
     ),
-    DatasetInfo(
-        name="folder",
-        title="Folder of pictures",
-        num_classes=None,
-        in_chans=3,
-        img_size=32,
-        mean=None,
-        std=None,
-        mirror=True,
-        own="folder",
-    ),
-    DatasetInfo(
-        name="npz",
-        title="File of arrays",
-        num_classes=None,
-        in_chans=3,
-        img_size=32,
-        mean=None,
-        std=None,
-        mirror=True,
-        own="file",
+    *(
+        DatasetInfo(
+            name=name,
+            title=title,
+            num_classes=None,
+            in_chans=3,
+            img_size=32,
+            mean=None,
+            std=None,
+            mirror=True,
+            own=own,
+        )
+        for name, title, own in (
+            ("folder", "Folder of pictures", "folder"),
+            ("npz", "File of arrays", "file"),
+        )
     ),
 )
 
@@ -143,15 +138,18 @@ def dataset_info(name: str) -> DatasetInfo:
     return DATASETS[name]
 
 
-def is_own(name: str) -> bool:
-    """Whether the data set ``name``, which may be unknown here, is the user's pictures."""
-    return name in DATASETS and DATASETS[name].own is not None
+def own_place(name: str) -> str | None:
+    """What holds the pictures of ``name`` if they are the user's, folder or file, else None.
+
+    The data set may be unknown here: another version's.
+    """
+    return DATASETS[name].own if name in DATASETS else None
 
 
 def check_source(
     info: DatasetInfo, data_dir: str | os.PathLike[str] | None, test_fraction: float
 ) -> None:
-    """Refuse what the data set ``info`` has itself, and the want of what it does not have."""
+    """Refuse what the data set ``info`` has of its own, and the user's pictures without a place."""
     if info.own and data_dir is None:
         what = {"folder": "a folder with train/ and test/", "file": "an .npz file of arrays"}
         raise UsageError(f"data_dir must be the path of {what[info.own]}, got none")

@@ -100,9 +100,9 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """The file of arrays at ``path``; what of it cannot be read within is a ``UsageError``."""
     with readable():
         if not path.is_file():
-            problem = "is a folder" if path.is_dir() else "is no file"
+            problem = "is no file" if path.exists() else "does not exist"
             raise UsageError(
-                f"data file {shown(path)} {problem if path.exists() else 'does not exist'}: wanted "
+                f"data file {shown(path)} {'is a folder' if path.is_dir() else problem}: wanted "
                 "an .npz with train_images, train_labels, test_images and test_labels in it, as "
                 "numpy.savez writes; if it has moved, --data-dir says where to"
             )
@@ -129,6 +129,10 @@ def _array(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Array:
     if not isinstance(array, np.ndarray):
         raise _wrong(path, f"{name} is no array: numpy.savez writes what is wanted")
     return array
+
+
+def _form(array: Array) -> str:
+    return f"{array.dtype} [{','.join(map(str, array.shape))}]"
 
 
 def _used(path: Path, there: Sequence[str], divided: bool) -> dict[str, str]:
@@ -160,10 +164,8 @@ def _images(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Tensor:
             advice = ": scale them to 0..255 first"
         elif array.ndim == 4 and array.shape[1] in (1, 3):
             advice = ": channels come last, images.transpose(0, 2, 3, 1)"
-        form = f"{array.dtype} [{','.join(map(str, array.shape))}]"
-        raise _wrong(
-            path, f"{name} must be uint8 [N,H,W], [N,H,W,1] or [N,H,W,3], got {form}{advice}"
-        )
+        wanted = "uint8 [N,H,W], [N,H,W,1] or [N,H,W,3]"
+        raise _wrong(path, f"{name} must be {wanted}, got {_form(array)}{advice}")
     if 0 in array.shape[1:]:
         raise _wrong(path, f"{name} must be of one pixel at least, got {list(array.shape)}")
     images = torch.from_numpy(array)
@@ -176,17 +178,17 @@ def _labels(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Array:
     array = _array(path, file, name)
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1 or flat.dtype.kind not in "biuU":
-        form = f"{array.dtype} [{','.join(map(str, array.shape))}]"
         advice = {"f": ": labels.astype(int)", "S": ": labels.astype(str)"}.get(flat.dtype.kind, "")
-        raise _wrong(path, f"{name} must be one whole number or text a picture, got {form}{advice}")
+        wanted = "one whole number or text a picture"
+        raise _wrong(path, f"{name} must be {wanted}, got {_form(array)}{advice}")
     return flat
 
 
 def _names(path: Path, file: np.lib.npyio.NpzFile) -> tuple[str, ...]:
+    """What the classes are called, in the order of their labels."""
     array = _array(path, file, "label_names")
     if array.ndim != 1 or array.dtype.kind != "U":
-        form = f"{array.dtype} [{','.join(map(str, array.shape))}]"
-        raise _wrong(path, f"label_names must be text [K], got {form}")
+        raise _wrong(path, f"label_names must be text [K], got {_form(array)}")
     return tuple(array.tolist())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cli import Parser, add_format, one_of, program
-from ..data.catalog import DATASETS, dataset_info, is_own
+from ..data.catalog import dataset_info, own_place
 from ..errors import UsageError, tell
 from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
@@ -179,8 +179,7 @@ def _asked(args: argparse.Namespace) -> _Asked:
         if args.published is not None:
             dataset = dataset or _published_of(pictures)
             wanted = published_results(dataset)
-            if is_own(pictures.dataset):
-                place = DATASETS[pictures.dataset].own
+            if place := own_place(pictures.dataset):
                 shown = f"{dataset}, measured on a {place}"
                 remarks.append(
                     f"the runs are of a {place}, the published results of {dataset}'s own test "
@@ -207,8 +206,7 @@ def _published_of(pictures: Pictures) -> str:
     if pictures.dataset in published_datasets():
         return pictures.dataset
     names = " or ".join(published_datasets())
-    if is_own(pictures.dataset):
-        place = DATASETS[pictures.dataset].own
+    if place := own_place(pictures.dataset):
         raise UsageError(f"which pictures does the {place} hold? name them: --published {names}")
     raise UsageError(f"nothing is published here of {pictures.dataset}, only of {names}")
 

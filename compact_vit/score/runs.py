@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..data.catalog import DATASETS, is_own
+from ..data.catalog import DATASETS, own_place
 from ..errors import UsageError
 from ..models.config import ModelConfig
 from ..models.names import config_of
@@ -67,7 +67,7 @@ class Pictures(NamedTuple):
 
 def pictures_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Pictures:
     """What a run was tested on, by its ``summary.json`` and ``config.json``."""
-    place = config.get("data_dir") if is_own(summary["dataset"]) else None
+    place = config.get("data_dir") if own_place(summary["dataset"]) else None
     return Pictures(
         summary["dataset"],
         None if place is None else os.path.normpath(str(place)),
@@ -156,7 +156,7 @@ def may_be_of(pictures: Pictures, dataset: str | None) -> bool:
         return True
     info = DATASETS.get(dataset)
     copied = info is not None and info.num_classes == pictures.num_classes
-    return is_own(pictures.dataset) and copied
+    return own_place(pictures.dataset) is not None and copied
 
 
 def _nothing_left(what: str, left_out: Sequence[LeftOut]) -> UsageError:

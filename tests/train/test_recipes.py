@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 
-from compact_vit.data.catalog import DATASETS, is_own
+from compact_vit.data.catalog import DATASETS, own_place
 from compact_vit.errors import UsageError
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.recipes import RECIPES
 
 
 def configured(dataset: str, **values: object) -> TrainConfig:
-    return TrainConfig(dataset=dataset, data_dir="x" if is_own(dataset) else None, **values)
+    return TrainConfig(dataset=dataset, data_dir="x" if own_place(dataset) else None, **values)
 
 
 def check(config: TrainConfig, **expected: object) -> None:
