@@ -89,9 +89,25 @@ class CompactTransformer(nn.Module):
             for i in range(config.depth)
         ]
 
+    def grid_of(self, x: Tensor) -> tuple[int, int]:
+        """The token grid ``(h, w)`` of pictures ``[B, C, H, W]``.
+
+        Of another form they are an ``AssertionError``, as from timm's models.
+        """
+        torch._assert(
+            x.dim() == 4,
+            f"pictures must be [B, C, H, W], got {x.dim()} dimensions: one picture is x[None]",
+        )
+        torch._assert(
+            x.shape[1] == self.in_chans,
+            f"pictures must have {self.in_chans} channels, got {x.shape[1]}: "
+            "a model of others is made with in_chans",
+        )
+        return self.tokenizer.grid_size(x.shape[2], x.shape[3])
+
     def embed(self, x: Tensor) -> Tensor:
         """Pictures to tokens with their positions: ``[B, C, H, W] -> [B, N, D]``."""
-        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
+        grid = self.grid_of(x)
         x = self.class_token(self.tokenizer(x))
         if self.positions is not None:
             x = self.positions(x, grid)
@@ -101,7 +117,7 @@ class CompactTransformer(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The encoder's normalised tokens: ``[B, C, H, W] -> [B, N, D]``."""
-        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
+        grid = self.grid_of(x)
         x = self.embed(x)
         return self.norm(self.encode(x, grid))
 
@@ -142,7 +158,7 @@ class CompactTransformer(nn.Module):
         if output_fmt not in ("NCHW", "NLC"):
             raise UsageError(f"output_fmt must be 'NCHW' or 'NLC', got {output_fmt!r}")
         wanted = _layer_indices(indices, len(self.blocks))
-        grid = self.tokenizer.grid_size(x.shape[2], x.shape[3])
+        grid = self.grid_of(x)
         x = self.embed(x)
         intermediates: list[Any] = []
         for i, block in enumerate(self.blocks):

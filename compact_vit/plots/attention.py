@@ -31,7 +31,7 @@ def attention_weights(model: CompactTransformer, x: Tensor) -> tuple[list[Tensor
     """
     was_training = model.training
     model.eval()
-    grid = model.tokenizer.grid_size(x.shape[2], x.shape[3])
+    grid = model.grid_of(x)
     tokens = model.embed(x)
     weights = []
     for block in model.blocks:
@@ -72,7 +72,7 @@ def attention_maps(model: CompactTransformer, x: Tensor) -> dict[str, Tensor]:
         maps = {POOL: pooled, ROLLOUT: (pooled.unsqueeze(1) @ rollout).squeeze(1)}
     else:
         maps = {CLASS_TOKEN: weights[-1].mean(dim=1)[:, 0], ROLLOUT: rollout[:, 0]}
-    grid = model.tokenizer.grid_size(x.shape[2], x.shape[3])
+    grid = model.grid_of(x)
     laid = {}
     for name, values in maps.items():
         places = values[:, model.num_prefix_tokens :]  # [B, h * w]

@@ -29,6 +29,25 @@ def test_one_by_one_equals_together(build, positions) -> None:
     torch.testing.assert_close(model(x), torch.cat([model(one[None]) for one in x]))
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        (
+            (3, 32, 32),
+            "pictures must be [B, C, H, W], got 3 dimensions: one picture is x[None]",
+        ),
+        ((2, 3, 32, 32, 1), "pictures must be [B, C, H, W], got 5 dimensions"),
+        ((1, 1, 32, 32), "pictures must have 3 channels, got 1: a model of others is made with in"),
+        ((1, 32, 32, 3), "pictures must have 3 channels, got 32"),
+    ],
+)
+def test_pictures_of_another_form_are_said_to_be_so(build, shape, said) -> None:
+    model, x = build(), torch.zeros(shape)
+    for use in (model, model.embed, model.forward_features, model.forward_intermediates):
+        with pytest.raises(AssertionError, match=re.escape(said)):
+            use(x)
+
+
 def test_evaluation_is_deterministic_and_training_is_not(build) -> None:
     model, x = build(dropout=0.1, drop_path=0.5), torch.randn(8, 3, 32, 32)
     assert not torch.equal(model(x), model(x))
