@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import UsageError, tell
 
@@ -116,14 +116,23 @@ def alone_with(path: Path, other: str) -> Iterator[bool]:
     waited = False
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            file = stack.enter_context(path.open("ab"))
-            while not lock(file.fileno()):
+            while (file := _locked(path)) is None:
                 if not waited:
                     tell(f"waiting for {other}")
                 waited = True
                 time.sleep(_LOOK)
+            stack.enter_context(file)
             stack.callback(_discard, path)
         yield waited
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """The file ``path``, made and locked; None if another process has it, or had and deleted it."""
+    file = path.open("ab")
+    if lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:  # 0 names: who comes makes another
+        return file
+    file.close()
+    return None
 
 
 def _discard(path: Path) -> None:

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .decoding import BadPicturesError, printable
 from .packing import Packed, PictureFile, pack
 from .pictures import DataSplits, Pictures, warn_of_dark
+from .split import stratified_split
 from .tree import (
     check_apart,
     classes_of,
@@ -91,8 +92,6 @@ def _divided(
     files: list[PictureFile], labels: list[int], fraction: float, classes: tuple[str, ...]
 ) -> dict[str, tuple[list[PictureFile], list[int]]]:
     """The files and labels that train, and the ``fraction`` of every class that tests."""
-    from .datasets import stratified_split
-
     train, test = stratified_split(
         torch.tensor(labels),
         fraction,

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import UsageError
 from .decoding import printable
 from .pictures import DataSplits, Pictures, channel_sums, resize, statistics, warn_of_dark
+from .split import stratified_split
 from .tree import listed, readable, shown, warn_of_absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -83,8 +84,6 @@ def parts_in(data_file: str | os.PathLike[str]) -> list[str]:
 
 def _divided(pictures: Pictures, fraction: float, classes: Sequence[str]) -> dict[str, Pictures]:
     """The pictures that train, and the ``fraction`` of every class that tests."""
-    from .datasets import stratified_split
-
     way_out = "add pictures, remove the class, or give test_images and test_labels"
     kept, held = stratified_split(
         pictures.labels, fraction, 0, classes, name="test_fraction", way_out=way_out

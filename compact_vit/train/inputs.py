@@ -27,8 +27,9 @@ from ..data.augment import (
     Transform,
     TrivialAugment,
 )
-from ..data.datasets import load_dataset, stratified_split
+from ..data.datasets import load_dataset
 from ..data.pictures import DataSplits, Pictures
+from ..data.split import stratified_split
 from ..errors import UsageError
 from .config import TrainConfig
 from .distributed import Processes

@@ -23,8 +23,8 @@ from compact_vit.data.augment import (
     RandomResizedCrop,
     TrivialAugment,
 )
-from compact_vit.data.datasets import stratified_split
 from compact_vit.data.loader import BatchLoader
+from compact_vit.data.split import stratified_split
 from compact_vit.evaluate import evaluate_run
 from compact_vit.models.zoo import create_model
 from compact_vit.predict import predict_pictures

@@ -104,6 +104,30 @@ def test_who_comes_while_another_fetches_waits_and_downloads_nothing(
     assert not (folder / ".fetching").exists()
 
 
+def test_who_waited_is_alone_too(tmp_path, monkeypatch):
+    """The file that the first deletes is the one that the second waits for."""
+    path, waiting, within, done = tmp_path / "lock", *(threading.Event() for _ in range(3))
+    monkeypatch.setattr(files, "time", SimpleNamespace(sleep=lambda seconds: waiting.set()))
+
+    def second() -> bool:
+        with files.alone_with(path, "the first") as waited:
+            within.set()
+            return done.wait(60) and waited
+
+    with ThreadPoolExecutor(1) as pool:
+        with files.alone_with(path, "nobody"):
+            coming = pool.submit(second)
+            assert waiting.wait(60)
+        try:
+            assert within.wait(60)
+            with path.open("ab") as third:
+                assert not files.lock(third.fileno())
+        finally:
+            done.set()
+        assert coming.result(60)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from compact_vit.data import load_dataset, stratified_split
 from compact_vit.data.catalog import DATASETS, dataset_info
-from compact_vit.data.datasets import load_dataset, stratified_split
 from compact_vit.data.pictures import Pictures, channel_sums, resize, statistics
 from compact_vit.errors import UsageError
 

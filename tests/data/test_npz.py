@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from compact_vit.data.datasets import load_dataset, stratified_split
+from compact_vit.data import load_dataset, stratified_split
 from compact_vit.errors import UsageError
 from compact_vit.evaluate import evaluate_run
 from compact_vit.train import TrainConfig, load_model, resume, train
