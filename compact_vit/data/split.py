@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from .tree import listed
 
 _log = logging.getLogger(__name__)
-
-#: classes that a warning names
-_NAMED = 8
 
 
 def stratified_split(
@@ -66,10 +64,9 @@ def stratified_split(
         ) from None
     for part, rows in (("held out", held), ("kept", kept)):
         if missing := sorted(set(present.tolist()) - set(labels[torch.from_numpy(rows)].tolist())):
-            named = ", ".join(str(classes[k] if classes else k) for k in missing[:_NAMED])
-            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            named = listed(str(classes[k] if classes else k) for k in missing)
             _log.warning(
-                "warning: of the %s pictures %s none is of %s of the %s classes: %s%s",
-                *(f"{len(rows):,}", part, f"{len(missing):,}", f"{len(present):,}", named, more),
+                "warning: of the %s pictures %s none is of %s of the %s classes: %s",
+                *(f"{len(rows):,}", part, f"{len(missing):,}", f"{len(present):,}", named),
             )
     return torch.from_numpy(np.sort(kept)), torch.from_numpy(np.sort(held))

@@ -223,5 +223,5 @@ def shown(path: Path) -> str:
 def listed(names: Iterable[str]) -> str:
     """The first of ``names``, and how many more there are."""
     shown = list(map(printable, names))
-    more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+    more = f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else ""
     return (", ".join(shown[:_NAMED]) + more) or "none"
