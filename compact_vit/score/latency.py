@@ -16,7 +16,7 @@ def latencies_ms(configs: Sequence[AnyConfig], rounds: int = ROUNDS) -> list[flo
     """Median milliseconds from one picture to its logits, of each model, by turns in float32.
 
     The models are untrained and on this machine's accelerator if it has one, as
-    ``compact_vit.bench`` measures them.
+    ``compact_vit.bench`` measures them with ``--precision fp32``.
     """
     import torch
 

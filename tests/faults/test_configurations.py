@@ -49,9 +49,11 @@ RIGHT: dict[str, st.SearchStrategy[Any]] = {
     "init_from": st.none(),
     "model_options": st.just({}),
     "recipe": st.sampled_from(
-        ["quick", "published-200", "published-300", "student-200", "speedrun"]
+        ["quick", "published-200", "published-300", "student-200", "speedrun", "best-200"]
     ),
-    "model": st.sampled_from(["cvt_2_8", "cvt_2_4", "vit_lite_2_4", "cct_2_3x1", "cct_2_3x2"]),
+    "model": st.sampled_from(
+        ["cvt_2_8", "vit_lite_2_4", "cct_2_3x1", "cct_2_3x2", "cct2_2_3x2", "mlp", "rn_1"]
+    ),
     "positional_embedding": st.sampled_from(["learnable", "sine", "none"]),
     "residual": st.sampled_from(["published", "pre_norm"]),
     **dict.fromkeys(["dropout", "attention_dropout", "drop_path", "label_smoothing"],
