@@ -73,12 +73,12 @@ def read_experiment(
     """
     path = Path(os.path.expanduser(path))
     whole = Section(path, "", read_yaml(path))
-    whole.only("key", ("name", "train", "grid", "cases", "picture", *SEARCHED))
+    whole.only(("name", "train", "grid", "cases", "picture", *SEARCHED))
     name = whole.values.get("name")
     if name is not None and not (isinstance(name, str) and name):
         raise whole.wrong("name", f"must be a template such as '{{model}}', got {name!r:.40}")
     picture = Section(path, "picture", whole.values.get("picture", {}))
-    picture.only("key", ("axes", "against"))
+    picture.only(("axes", "against"))
     train = Section(path, "train", whole.values.get("train", {}))
     grid, cases = _grid(path, whole), _cases(path, whole)
     search = read_search(path, whole)

@@ -23,13 +23,13 @@ class Section:
         place = ".".join(part for part in (self.name, key) if part)
         return UsageError(f"'{self.path}': {place} {problem}")
 
-    def only(self, kind: str, choices: Iterable[str]) -> None:
+    def only(self, choices: Iterable[str]) -> None:
         """Refuse a key that is not among ``choices``."""
         names = list(choices)
         for key in self.values:
             if key not in names:
                 place = f"'{self.path}': {self.name}: " if self.name else f"'{self.path}': "
-                raise UsageError(f"{place}{unknown(kind, key, names)}")
+                raise UsageError(f"{place}{unknown('key', key, names)}")
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         """The word under ``key``, by default the first of ``choices``."""

@@ -77,7 +77,7 @@ def _dimension(path: Path, section: Section, field: str) -> Choice | Range:
     if isinstance(section.values[field], list):
         return Choice(tuple(located(field, v, path.parent) for v in section.listed(field)))
     span = Section(path, f"search.{field}", section.values[field])
-    span.only("key", ("low", "high", "step", "log"))
+    span.only(("low", "high", "step", "log"))
     low, high = span.number("low"), span.number("high")
     step = span.number("step") if "step" in span.values else None
     log = span.values.get("log", False)
