@@ -88,8 +88,9 @@ def evaluate_pictures(
     from .train.metrics import Evaluating, check_finite, over_pictures, score_logits
 
     where = pick_device(device)
-    how = Evaluating(Normalize(trained.mean, trained.std), where, precision)
     model = trained.model.to(where)
+    dtype = next(model.parameters()).dtype
+    how = Evaluating(Normalize(trained.mean, trained.std, dtype), where, precision)
     logits = over_pictures(model, lambda images: model(how.normalize(images)), pictures, how)
     return score_logits(check_finite(logits), pictures.labels)
 

@@ -62,6 +62,7 @@ def export_run(
     content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
     or not of a compact transformer, and for an output that holds something else.
     """
+    from .data.decoding import printable
     from .evaluate import open_split
     from .models.compact import CompactTransformer
     from .models.saving import rounded
@@ -87,7 +88,7 @@ def export_run(
         )
     if half:
         model.load_state_dict({k: rounded(v) for k, v in model.state_dict().items()})
-    dataset = dataset or data_name(trained.config)
+    dataset = printable(dataset or data_name(trained.config))
     about = f"{trained.config.model}, trained on {dataset}."
     model.pretrained_cfg |= {"tag": dataset, "description": about}
     if license:

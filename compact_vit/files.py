@@ -18,10 +18,20 @@ _LOOK = 0.2
 
 
 def check_is_folder(path: Path) -> None:
-    """``UsageError`` if ``path`` cannot become a folder, as a file or dead link is in its way."""
+    """``UsageError`` if ``path`` cannot become a folder to write to.
+
+    A file or a dead link is in its way, or the folder that is there may not be written to.
+    """
     for part in (path, *path.parents):
-        if part.is_dir() or not os.path.lexists(part):
+        if not os.path.lexists(part):
             continue
+        if part.is_dir():
+            if os.access(part, os.W_OK):
+                return
+            raise UsageError(
+                f"output '{path}' cannot be written, as '{part}' may not be written to: choose a "
+                "folder that can be written to"
+            )
         what = "a file" if part.exists() else "a link to nowhere"
         raise UsageError(f"output must be a folder, got '{path}': '{part}' is {what}")
 

@@ -37,7 +37,7 @@ _BATCH = 64
 
 def predict_pictures(
     run: str | os.PathLike[str] | TrainedModel | CompactTransformer,
-    pictures: Sequence[str | os.PathLike[str]],
+    pictures: Iterable[str | os.PathLike[str]],
     *,
     top: int = 5,
     checkpoint: str | None = None,
@@ -66,6 +66,7 @@ def predict_pictures(
         raise unknown("on_bad_picture", str(on_bad_picture), ON_BAD_PICTURE)
     if isinstance(pictures, str | os.PathLike):
         raise UsageError(f"pictures must be a list of files, got one: [{str(pictures)!r}]")
+    pictures = list(pictures)
     if not isinstance(top, int) or top < 1:
         raise UsageError(f"top must be a whole number of at least 1, got {top!r}")
     model, classes, mean, std = _opened(run, checkpoint)
@@ -151,6 +152,8 @@ def _opened(
     from .models.compact import CompactTransformer
     from .train.trained import TrainedModel, load_model
 
+    if checkpoint is not None and isinstance(run, CompactTransformer | TrainedModel):
+        raise UsageError(f"checkpoint is for a run's folder, got {checkpoint!r} beside a model")
     if isinstance(run, CompactTransformer):
         prepared = run.transforms()
         names = run.pretrained_cfg.get("label_names", ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from compact_vit import CompactTransformer
 from compact_vit.data import load_dataset
 from compact_vit.errors import UsageError
-from compact_vit.evaluate import evaluate_run, main
+from compact_vit.evaluate import evaluate_pictures, evaluate_run, main
 from compact_vit.evaluated import class_report, own_precision, told
 from compact_vit.export import export_run, main as export
 from compact_vit.models import shipped
@@ -584,6 +585,31 @@ def test_weights_that_answer_no_numbers(run, value, tmp_path, capsys) -> None:
             "damaged, or overflow in this precision\n",
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_in_another_precision(run, dtype) -> None:
+    trained, whole = evaluate_run(run, device="cpu")
+    trained.model.to(dtype)
+    cast = evaluate_pictures(trained, load_dataset("digits").test, "cpu")
+    torch.testing.assert_close(cast.probabilities, whole.probabilities, atol=0.02, rtol=0)
+    assert cast.probabilities.dtype == torch.float32
+
+
+def test_where_no_picture_can_be_written_nothing_is_computed(
+    run, capsys, monkeypatch, tmp_path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and real(path, mode))
+    monkeypatch.setattr("compact_vit.evaluate.evaluate_run", lambda *args, **options: 1 / 0)
+    assert main([str(run), "--output", str(closed / "new" / "a.png")]) == 2
+    assert capsys.readouterr().err == (
+        f"error: output '{closed}/new' cannot be written, as '{closed}' may not be written to: "
+        "choose a folder that can be written to\n"
+    )
+    assert list(closed.iterdir()) == []
 
 
 def test_pictures_without_an_answer_are_counted() -> None:

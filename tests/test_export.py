@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,16 @@ def right(model: CompactTransformer) -> int:
     with torch.no_grad():
         said = model((test.images.float() / 255 - mean) / std).argmax(dim=1)
     return int((said == test.labels).sum())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are UTF-8 here")
+def test_names_that_are_not_utf8(run, tmp_path) -> None:
+    """Of the folder of pictures, which is what the data set is called, and of the output."""
+    out = tmp_path / os.fsdecode(b"out \xe9")
+    card = export_run(run, out, dataset=os.fsdecode(b"d\xe9"), device="cpu")
+    assert card["training"]["dataset"] == r"d\udce9"
+    assert r"out \udce9" in (out / "README.md").read_text()
+    CompactTransformer.from_pretrained(out)
 
 
 @pytest.mark.parametrize("half", [False, True])

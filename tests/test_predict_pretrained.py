@@ -54,6 +54,17 @@ def test_a_model_is_asked(weights, picture) -> None:
         assert weights(x[None]).argmax().item() == NAMES.index(answer[0][0])
 
 
+def test_pictures_may_come_one_by_one(weights, picture) -> None:
+    found = predict_pictures(weights, picture.parent.glob("*.png"), device="cpu")
+    assert found == predict_pictures(weights, [picture], device="cpu")
+    assert len(found) == 1
+
+
+def test_a_model_has_no_checkpoints(weights, picture) -> None:
+    with pytest.raises(UsageError, match="checkpoint is for a run's folder, got 'best' beside"):
+        predict_pictures(weights, [picture], checkpoint="best")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_a_model_of_another_precision(dtype, weights, picture) -> None:
     wanted = by_hand(weights, picture)

@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, N, C]
         dropout = self.attention_dropout if self.training else 0.0
-        x = attend(q, k, v, dropout)  # [B, H, N, C]
+        x = attend(q, k, v, dropout, self.training)  # [B, H, N, C]
         x = x.transpose(1, 2).flatten(2)  # [B, N, D]
         return self.proj_dropout(self.proj(x))
 
@@ -63,12 +63,14 @@ class SelfAttention(nn.Module):
 
 
 @torch.fx.wrap  # what is traced chooses, too, when it is called
-def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float, few: int = FEW_TOKENS) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float, training: bool, few: int = FEW_TOKENS
+) -> Tensor:
     """What queries gather of the values ``v`` by the keys ``k``: all ``[B, H, N, C]``.
 
     ``few`` is an argument because TorchScript knows no constants of a file.
     """
-    trained = q.dtype == torch.bfloat16 and q.requires_grad
+    trained = training and q.dtype == torch.bfloat16 and q.requires_grad
     if trained and q.device.type == "cpu" and q.shape[2] <= few:
         weights = F.dropout((q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1), dropout)
         return weights @ v

@@ -31,7 +31,7 @@ def model_card(card: Mapping[str, Any], name: str) -> str:
         ("classes", ", ".join(known.get("label_names", ())) or str(card["num_classes"])),
         ("stored in", card["dtype"]),
         ("SHA-256 of the tensors", f"`{card['sha256']}`"),
-        ("licence of the weights", known.get("license", "").upper()),
+        ("licence of the weights", str(known.get("license") or "").upper()),
     ]
     table = [f"| {title} | {in_a_cell(value)} |" for title, value in rows if value]
     header = yaml.safe_dump(_header(card, name), sort_keys=False, allow_unicode=True)
@@ -53,7 +53,7 @@ def _header(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What the hub reads of a card."""
     training, results = card.get("training", {}), card.get("results")
     header: dict[str, Any] = {
-        "license": card["pretrained_cfg"].get("license", "other"),
+        "license": card["pretrained_cfg"].get("license") or "other",
         "library_name": "compact_vit",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "compact-transformer"],

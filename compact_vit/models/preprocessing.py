@@ -167,6 +167,11 @@ class Preprocess:
                     f"floats must be from 0 to 1, got some up to {x.max().item():g}: divide levels "
                     "of 0 to 255 by 255, or give them as uint8"
                 )
+            if x.is_floating_point() and (x <= 1 - _OVERSHOOT).any():
+                raise UsageError(
+                    f"floats must be from 0 to 1, got some down to {x.min().item():g}: give them "
+                    "as they are, not normalised"
+                )
             if x.shape[-3] == wanted:
                 return x
             if x.shape[-3] == 1:

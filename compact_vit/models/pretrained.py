@@ -230,9 +230,12 @@ def from_pretrained(
     In evaluation mode; ``options`` as in ``build_pretrained``.
     """
     folder = Path(os.path.expanduser(source))
+    on_hub = not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)) is not None
+    if revision is not None and not on_hub:
+        raise UsageError(f"revision is for a model on the hub, got {revision!r} with '{source}'")
     if folder.is_file():
         raise UsageError(f"'{source}' is a file: give the folder it is in, with {CARD} beside it")
-    if not folder.is_dir() and _HUB_ID.fullmatch(os.fspath(source)):
+    if on_hub:
         folder = _fetched(os.fspath(source), revision)
     elif not folder.is_dir():
         found = weights_at(source)

@@ -47,7 +47,11 @@ def save_pretrained(
     path = Path(os.path.expanduser(folder))
     check_folder(path)
     config = dataclasses.replace(model.config, num_classes=model.num_classes)
-    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    state = {
+        name: t.detach().cpu().contiguous()
+        for name, t in model.state_dict().items()
+        if isinstance(t, Tensor)  # those of quantised layers are not
+    }
     differing = differing_tensor(state, config)
     if differing is not None:
         raise UsageError(
@@ -67,7 +71,14 @@ def save_pretrained(
         "sha256": digest(state),
     }
     text, about = json.dumps(card, indent=2), model_card(card, path.resolve().name)
-    _write(path, {WEIGHTS: save(state), CARD: f"{text}\n".encode(), "README.md": about.encode()})
+    _write(
+        path,
+        {
+            WEIGHTS: save(state),
+            CARD: f"{text}\n".encode(),
+            "README.md": about.encode(errors="backslashreplace"),
+        },
+    )
     return json.loads(text)
 
 

@@ -103,7 +103,7 @@ def test_a_disk_that_is_read_only(disk, place, few, flags, answer) -> None:
     ):
         said = answer(*words)
         assert said.status == 2
-        assert "Read-only file system; choose a folder that can be written to" in said.err
+        assert "may not be written to: choose a folder that can be written to" in said.err
         assert str(here) in said.err
     assert answer("predict", str(run), "a.png", "--device", "cpu").status == 0
     assert answer("train", "--resume", str(run), "--quiet").status == 0  # it is finished

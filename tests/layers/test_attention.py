@@ -167,6 +167,16 @@ def test_training_in_bf16_on_a_cpu_drops_attention_weights_too() -> None:
     assert torch.equal(attention(x), attention(x))
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated", "ignore::torch.jit.TracerWarning")
+def test_in_evaluation_traces_hold_the_kernel() -> None:
+    """Also those made where gradients are kept."""
+    torch.manual_seed(0)
+    attention, x = SelfAttention(64, 2).bfloat16().eval(), torch.randn(2, 9, 64).bfloat16()
+    for traced in (torch.jit.trace(attention, x), torch.export.export(attention, (x,)).module()):
+        assert "scaled_dot_product_attention" in str(traced.graph)
+        assert torch.equal(traced(x), attention(x))
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated")  # torch says of TorchScript that it will go
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(

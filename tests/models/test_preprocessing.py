@@ -230,6 +230,7 @@ def test_a_batch_is_what_the_model_takes() -> None:
         (torch.zeros(3, 0, 32), r"got float32 \[3, 0, 32\]"),
         (torch.full((3, 32, 32), 255.0), "floats must be from 0 to 1, got some up to 255: divide"),
         (torch.full((2, 1, 32, 32), 3.0).half(), "got some up to 3: divide levels of 0 to 255"),
+        (torch.linspace(-1, 1, 3072).view(3, 32, 32), "got some down to -1: give them as they are"),
     ],
 )
 def test_what_is_no_picture(given, message) -> None:

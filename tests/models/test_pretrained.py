@@ -380,6 +380,29 @@ def test_what_cannot_be_saved(folder, tmp_path) -> None:
     assert not (tmp_path / "pruned").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated")  # torch's quantisation moves to torchao
+def test_quantised_weights_are_not_saved(tmp_path) -> None:
+    eighths = torch.ao.quantization.quantize_dynamic(trained(), {torch.nn.Linear})
+    with pytest.raises(UsageError, match=r"not what its configuration describes .* torch\.save$"):
+        eighths.save_pretrained(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_licence_may_be_unknown(tmp_path) -> None:
+    model = trained()
+    model.pretrained_cfg |= {"license": None}
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "license: other" in card
+    assert "licence of the weights" not in card
+
+
+def test_a_revision_is_of_the_hub(folder) -> None:
+    for source in (folder, "cct_2_3x2"):
+        with pytest.raises(UsageError, match="revision is for a model on the hub, got 'v9' with"):
+            CompactTransformer.from_pretrained(source, revision="v9")
+
+
 @pytest.mark.parametrize(
     "names", [list(range(10)), ("a", "b"), 7, "abcdefghij", dict.fromkeys("abcdefghij"), {0: "a"}]
 )
