@@ -91,8 +91,7 @@ def export_run(
     dataset = printable(dataset or data_name(trained.config))
     about = f"{trained.config.model}, trained on {dataset}."
     model.pretrained_cfg |= {"tag": dataset, "description": about}
-    if license:
-        model.pretrained_cfg["license"] = license
+    model.pretrained_cfg |= {"license": license} if license else {}
     said = {"dataset": dataset, "copy": copy, "credit": credit}
     facts = {"training": said | _training(trained, summary), "size": _size(model)}
     if pictures is not None:
