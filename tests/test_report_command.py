@@ -231,16 +231,6 @@ def test_bad_options(capsys, words, said):
     assert captured.err.count("\n") == 1
 
 
-def test_help_needs_no_torch():
-    code = (
-        "import sys, compact_vit.report as report\n"
-        "try: report.main(['--help'])\n"
-        "except SystemExit as done: assert done.code == 0\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
-
-
 @pytest.mark.parametrize("words", [[*PAIR], ["cct_14_7x2", "--json"]], ids=["several", "json"])
 def test_formulas_need_no_torch(words):
     code = (
