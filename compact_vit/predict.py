@@ -152,6 +152,7 @@ def _opened(
     from .models.compact import CompactTransformer
     from .train.trained import TrainedModel, load_model
 
+    run = getattr(run, "_orig_mod", run)  # compiled: what was compiled
     if checkpoint is not None and isinstance(run, CompactTransformer | TrainedModel):
         raise UsageError(f"checkpoint is for a run's folder, got {checkpoint!r} beside a model")
     if isinstance(run, CompactTransformer):

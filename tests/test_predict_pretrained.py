@@ -60,6 +60,12 @@ def test_pictures_may_come_one_by_one(weights, picture) -> None:
     assert len(found) == 1
 
 
+def test_a_compiled_model_answers_as_the_model(weights, picture) -> None:
+    compiled = torch.compile(weights)
+    answer = predict_pictures(compiled, [picture], device="cpu")
+    assert answer == predict_pictures(weights, [picture], device="cpu")
+
+
 def test_a_model_has_no_checkpoints(weights, picture) -> None:
     with pytest.raises(UsageError, match="checkpoint is for a run's folder, got 'best' beside"):
         predict_pictures(weights, [picture], checkpoint="best")

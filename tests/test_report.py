@@ -216,6 +216,13 @@ def test_a_picture_the_model_does_not_take():
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated")
+def test_of_torchscript_the_model_is_wanted():
+    scripted = torch.jit.script(create_model("cvt_2_8"))
+    with pytest.raises(UsageError, match="TorchScript's operations cannot be counted: give the m"):
+        summarize(scripted, (3, 32, 32))
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
 def test_a_quantised_model_is_no_fraction_of_itself():
     model = create_model("cct_2_3x2")
     quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)

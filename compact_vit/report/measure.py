@@ -81,7 +81,7 @@ def summarize(model: nn.Module, input_size: tuple[int, int, int]) -> ModelSummar
 
     The model is left as it is; a copy is measured, on the meta device where the model allows it,
     so it takes neither the model's time nor its memory. Raises ``UsageError`` for a picture that
-    the model does not take, and for a quantised model.
+    the model does not take, and for a quantised, traced or scripted model.
     """
     costs = _measure(model, input_size)
     parameters = dict(model.named_parameters())
@@ -130,6 +130,8 @@ def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict
 
 
 def _measure(model: nn.Module, input_size: tuple[int, int, int]) -> _Costs:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError("TorchScript's operations cannot be counted: give the model it is made of")
     if any(_QUANTISED.match(type(module).__module__) for module in model.modules()):
         raise UsageError(  # what torch.ao packs is no parameter, and no operation that is counted
             "a quantised model's parameters cannot be counted: save its state_dict, and have its "
