@@ -37,7 +37,10 @@ def check_is_folder(path: Path) -> None:
 
 
 def check_is_file(path: Path) -> None:
-    """``UsageError`` if ``path`` cannot become a file, as a folder is there or a file above it."""
+    """``UsageError`` if ``path`` cannot become a file.
+
+    A folder is there, or its own folder cannot be written to (``check_is_folder``).
+    """
     if path.is_dir():
         raise UsageError(f"output must be a file, got the folder '{path}': give a name in it")
     check_is_folder(path.parent)

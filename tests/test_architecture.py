@@ -156,15 +156,14 @@ HEAVY = {
 }
 
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
 #: What ``CompactTransformer`` calls, and what imports it.
 METHODS = {("compact_vit", "models", name) for name in ("saving", "pretrained")}
 
 
 def room(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
 def at_run(tree: ast.AST, without: tuple[type[ast.AST], ...] = ()) -> Iterator[ast.AST]:
@@ -190,7 +189,7 @@ def imported(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[str, ...]]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             base += tuple((node.module or "").split(".")) if node.module else ()
-            if base == ("compact_vit",):  # from . import cli
+            if base == ("compact_vit",) or not node.module:  # from . import cli
                 yield from ((*base, alias.name) for alias in node.names)
             else:
                 yield base
@@ -273,7 +272,8 @@ def test_files_and_functions_fit_the_eye(path: Path) -> None:
 
 
 def test_the_test_sees_what_it_looks_for() -> None:
-    source = "from .. import cli\nfrom ..models.zoo import x\nimport torch.nn\nfrom .a import b\n"
+    source = "from .. import cli\nfrom . import step\nfrom ..models.zoo import x\n"
+    source += "import torch.nn\nfrom .a import b\n"
     source += "def f():\n    import timm\nif TYPE_CHECKING:\n    import sklearn\n"
     tree, path = ast.parse(source), PACKAGE / "train" / "loop.py"
     expected = {
@@ -281,6 +281,7 @@ def test_the_test_sees_what_it_looks_for() -> None:
         ("compact_vit", "models", "zoo"),
         ("torch", "nn"),
         ("compact_vit", "train", "a"),
+        ("compact_vit", "train", "step"),
     }
     assert set(imported(path, at_import(tree))) == expected
     assert set(imported(path, ast.walk(tree))) == expected | {("timm",), ("sklearn",)}
