@@ -148,45 +148,27 @@ def check_own_splits(config: TrainConfig) -> None:
 
     What loading it says is for who trains, who may take a part of the training pictures to test.
     """
-    own = dataset_info(config.dataset).own
-    if own is not None and config.data_dir is not None:
-        {"folder": _check_folder_splits, "file": _check_file_splits}[own](config, config.data_dir)
-
-
-def _check_file_splits(config: TrainConfig, data_dir: str) -> None:
-    from .data.datasets import parts_of_own
+    from .data.datasets import own_roles
     from .data.tree import shown
 
-    there = parts_of_own(dataset_info(config.dataset), data_dir)
-    tested = [f"{part}_images" for part in there if part != "train"]
-    problem = ""
-    if config.test_fraction and tested:
-        share = f"the run tested on {config.test_fraction} of a file without splits"
-        problem = f"{share}, but it has {tested[0]}"
-    elif not config.test_fraction and ("train" not in there or not tested):
-        problem = "wanted train_images, and test_images or val_images, in it"
-    if problem:
-        raise UsageError(f"data file {shown(Path(data_dir))}: {problem}")
-
-
-def _check_folder_splits(config: TrainConfig, data_dir: str) -> None:
-    from .data.tree import shown
-
-    root = Path(os.path.expanduser(data_dir))
-    there = [part for part in ("test", "val") if (root / part).is_dir()]
-    if config.test_fraction and there:
-        problem = f"the run tested on {config.test_fraction} of a folder without splits, but it has"
-        raise UsageError(
-            f"data folder {shown(root)}: {problem} a {there[0]}/: give that, by evaluate "
-            f"--pictures {shown(root / there[0])}"
-        )
-    whole = there and (root / "train").is_dir()
-    if root.is_dir() and not whole and not config.test_fraction:
-        place = root / there[0] if there else root
-        raise UsageError(
-            f"data folder {shown(root)}: wanted train/<class>/ and test/<class>/ or val/<class>/ "
-            f"in it: to test on class folders alone, evaluate --pictures {shown(place)}"
-        )
+    info, share = dataset_info(config.dataset), config.test_fraction
+    if info.own is None or config.data_dir is None:
+        return
+    place, file = Path(os.path.expanduser(config.data_dir)), info.own == "file"
+    roles = own_roles(info, place)
+    if share and "test" in roles:
+        has = f"{roles['test']}_images" if file else f"a {roles['test']}/"
+        problem = f"the run tested on {share} of a {info.own} without splits, but it has {has}"
+    elif not share and not {"train", "test"} <= roles.keys() and (file or place.is_dir()):
+        parts = "train_images, and test_images or val_images,"
+        folders = "train/<class>/ and test/<class>/ or val/<class>/"
+        problem = f"wanted {parts if file else folders} in it"
+    else:
+        return
+    if not file:
+        alone = shown(place / roles.get("test", ""))
+        problem += f": evaluate --pictures {alone} tests on class folders alone"
+    raise UsageError(f"data {info.own} {shown(place)}: {problem}")
 
 
 # --- the files

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import re
 import struct
 import tarfile
 from collections.abc import Callable
@@ -16,11 +17,28 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from compact_vit.models.compact import CompactTransformer
+from compact_vit.report.costs import Cost, cost_of
+from compact_vit.report.measure import costs_of
 from compact_vit.train import loop, objective, train
 from compact_vit.train.config import TrainConfig
 
 #: nobody listens there
 NOWHERE = "http://127.0.0.1:9/"
+
+#: kind -> the modules of a compact transformer that are of it, what is inside them apart
+KINDS = {
+    "tokenizer": r"tokenizer.*",
+    "class token": r"class_token",
+    "positions": r"positions",
+    "attention, linear maps": r"blocks\.\d+\.attn\..*",
+    "attention, products": r"blocks\.\d+\.attn",
+    "MLP": r"blocks\.\d+\.mlp.*",
+    "norms": r"norm|blocks\.\d+\.norm[12]",
+    "pooling": r"pool.*",
+    "head": r"head",
+    "dropout, drop path": r"dropout|blocks\.\d+(\.drop_path)?",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +59,20 @@ def drawing(monkeypatch) -> Callable[..., None]:
 
 def leave_out_curves(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loop, "write_curves", lambda path, history, config: path.touch())
+
+
+@pytest.fixture(scope="session")
+def by_kind() -> Callable[..., dict[str, Cost]]:
+    """Where parameters, MACs and activations of a compact transformer sit, measured on itself."""
+
+    def measured(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict[str, Cost]:
+        costs = costs_of(model, input_size)
+        return {
+            kind: cost_of(cost for name, cost in costs.items() if re.fullmatch(modules, name))
+            for kind, modules in KINDS.items()
+        }
+
+    return measured
 
 
 @pytest.fixture(scope="module")

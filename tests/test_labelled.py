@@ -195,12 +195,13 @@ def test_no_advice_for_training(weights, run, picture_folder, tmp_path) -> None:
     """Which has flags that ``evaluate`` has not."""
     train_part, test = picture_folder / "train", picture_folder / "test"
     options = {"dataset": "folder", "data_dir": str(train_part)}
-    refused(f"class folders alone, evaluate --pictures {train_part}$", weights, **options)
+    way_out = "evaluate --pictures {} tests on class folders alone$"
+    refused(f"in it: {way_out.format(train_part)}", weights, **options)
     alone = tmp_path / "alone"
     alone.mkdir()
     shutil.copytree(test, alone / "test")
-    way_out = f"evaluate --pictures {alone / 'test'}$"
-    refused(way_out, run, data_dir=str(alone))
+    way_out = way_out.format(alone / "test")
+    refused(f"in it: {way_out}", run, data_dir=str(alone))
     config = TrainConfig(
         dataset="folder",
         data_dir=str(train_part),
@@ -211,5 +212,5 @@ def test_no_advice_for_training(weights, run, picture_folder, tmp_path) -> None:
     )
     drawn = train(config, output=tmp_path / "drawn", quiet=True).output
     assert evaluate_run(drawn, device="cpu")[1].n == 9
-    refused(f"has a test/: give that, by {way_out}", drawn, data_dir=str(alone))
+    refused(f"has a test/: {way_out}", drawn, data_dir=str(alone))
     assert evaluate_run(drawn, pictures=train_part, device="cpu")[1].n == 36

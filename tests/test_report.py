@@ -9,7 +9,6 @@ from compact_vit import create_model
 from compact_vit.errors import UsageError
 from compact_vit.models import CompactTransformer, config_from_name
 from compact_vit.report import (
-    by_kind,
     costs_by_kind,
     costs_by_module,
     layer_table,
@@ -46,7 +45,7 @@ def test_published_figures(name, size, classes, parameters, without_positions, m
 
 @pytest.mark.parametrize("positions", ["learnable", "sine", "none"])
 @pytest.mark.parametrize("name", ["vit_lite_2_8", "cvt_4_8", "cct_6_3x1", "cct_2_7x2"])
-def test_what_is_measured_is_what_the_formulas_say(name, positions):
+def test_what_is_measured_is_what_the_formulas_say(name, positions, by_kind):
     config = config_from_name(name, img_size=64, positional_embedding=positions, dropout=0.1)
     with torch.device("meta"):
         model = CompactTransformer(config)
@@ -226,9 +225,8 @@ def test_of_torchscript_the_model_is_wanted():
 def test_a_quantised_model_is_no_fraction_of_itself():
     model = create_model("cct_2_3x2")
     quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-    for count in (summarize, by_kind):
-        with pytest.raises(UsageError, match=r"score --accuracy PERCENT --effective FILE$"):
-            count(quantised, (3, 32, 32))
+    with pytest.raises(UsageError, match=r"score --accuracy PERCENT --effective FILE$"):
+        summarize(quantised, (3, 32, 32))
     whole = summarize(model, (3, 32, 32)).parameters
     assert whole == sum(p.numel() for p in model.parameters())
     with pytest.raises(UsageError, match="quantised"):
@@ -236,7 +234,7 @@ def test_a_quantised_model_is_no_fraction_of_itself():
 
 
 def test_kinds_by_hand():
-    kinds = by_kind(shapes("cct_6_3x1", num_classes=100), (3, 32, 32))
+    kinds = costs_by_kind(config_from_name("cct_6_3x1", num_classes=100))
     tokens, width = 256, 256
     assert kinds["tokenizer"].parameters == 27 * width
     assert kinds["tokenizer"].macs == 27 * width * 32 * 32

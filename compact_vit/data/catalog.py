@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..errors import UsageError, unknown
 
 #: what may be done about a file in a folder that is no readable picture
 ON_BAD_PICTURE = ("refuse", "skip")
+#: the parts that pictures of the user's may be in
+PARTS = ("train", "test", "val")
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,13 @@ def own_place(name: str) -> str | None:
     The data set may be unknown here: another version's.
     """
     return DATASETS[name].own if name in DATASETS else None
+
+
+def roles_of(there: Collection[str]) -> dict[str, str]:
+    """What trains, tests and validates of the parts that are ``there``: val alone tests."""
+    tested = [part for part in ("test", "val") if part in there]
+    learnt = {"train": "train"} if "train" in there else {}
+    return learnt | dict(zip(("test", "val"), tested, strict=False))
 
 
 def check_source(

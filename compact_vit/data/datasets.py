@@ -6,6 +6,7 @@ Letters: N pictures, C channels, H and W the height and width.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,14 +66,18 @@ def load_dataset(
     return _checked(info, splits)
 
 
-def parts_of_own(info: DatasetInfo, data_dir: str | os.PathLike[str]) -> list[str]:
-    """Which of train, test and val there are of the user's pictures in ``data_dir``."""
-    if info.own == "file":
-        from .npz import parts_in
+def own_roles(info: DatasetInfo, data_dir: str | os.PathLike[str]) -> dict[str, str]:
+    """What the user's pictures in ``data_dir`` that train, test and validate are called there.
 
-        return parts_in(data_dir)
-    parts = ("train", "test", "val")
-    return [part for part in parts if os.path.isdir(os.path.join(data_dir, part))]
+    What there is none of is not in it; ``val`` alone tests.
+    """
+    if info.own == "file":
+        from .npz import roles_inside
+
+        return roles_inside(data_dir)
+    from .tree import roles_in
+
+    return roles_in(Path(os.path.expanduser(data_dir)))
 
 
 def _digits(size: tuple[int, int]) -> DataSplits:

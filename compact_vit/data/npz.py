@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from .catalog import PARTS, roles_of
 from .decoding import printable
 from .pictures import DataSplits, Pictures, channel_sums, resize, statistics, warn_of_dark
 from .split import stratified_split
 from .tree import listed, readable, shown, warn_of_absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-#: what the file calls its parts, in the order that a message names them
-_PARTS = ("train", "test", "val")
 
 
 def load_npz(
@@ -76,10 +74,10 @@ def load_npz(
     )
 
 
-def parts_in(data_file: str | os.PathLike[str]) -> list[str]:
-    """Which of train, test and val the file of arrays holds."""
+def roles_inside(data_file: str | os.PathLike[str]) -> dict[str, str]:
+    """What the file's pictures that train, test and validate are called, as far as there."""
     with _opened(Path(os.path.expanduser(data_file))) as file:
-        return [name for name in _PARTS if f"{name}_images" in file.files]
+        return _roles(file.files)
 
 
 def _divided(pictures: Pictures, fraction: float, classes: Sequence[str]) -> dict[str, Pictures]:
@@ -134,23 +132,27 @@ def _form(array: Array) -> str:
     return f"{array.dtype} [{','.join(map(str, array.shape))}]"
 
 
+def _roles(there: Sequence[str]) -> dict[str, str]:
+    return roles_of([name for name in PARTS if f"{name}_images" in there])
+
+
 def _used(path: Path, there: Sequence[str], divided: bool) -> dict[str, str]:
     """What trains, tests and, if there is one apart, validates, and what the file calls it."""
-    found = [name for name in _PARTS if f"{name}_images" in there]
-    if divided and found[1:]:
-        raise UsageError(f"test_fraction must be left out: {shown(path)} has {found[1]}_images")
-    if "train" not in found or not (divided or found[1:]):
-        lacking = "train_images" if "train" not in found else "test_images or val_images"
+    roles = _roles(there)
+    if divided and "test" in roles:
+        raise UsageError(
+            f"test_fraction must be left out: {shown(path)} has {roles['test']}_images"
+        )
+    if "train" not in roles or not (divided or "test" in roles):
+        lacking = "train_images" if "train" not in roles else "test_images or val_images"
         problem = f"wanted {lacking} in it, found {listed(there)}"
-        if "train" in found:
+        if "train" in roles:
             problem += "; --test-fraction 0.2 takes a fifth of every class to test"
         raise _wrong(path, problem)
-    for name in found:
+    for name in roles.values():
         if f"{name}_labels" not in there:
             raise _wrong(path, f"wanted {name}_labels in it, found {listed(there)}")
-    if divided:
-        return {"train": "train"}
-    return {"train": "train", "test": found[1]} | ({"val": "val"} if len(found) == 3 else {})
+    return roles
 
 
 def _images(path: Path, file: np.lib.npyio.NpzFile, name: str) -> Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UsageError, nearest
+from .catalog import PARTS, roles_of
 from .decoding import FORMATS, printable
 from .packing import PictureFile
 
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 #: what desktops leave in folders, besides hidden files
 _STRAYS = ("thumbs.db", "desktop.ini")
 #: what the parts of a data set are called, here and elsewhere
-_PARTS = {
+_MEANT = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -50,19 +51,23 @@ def readable() -> Iterator[None]:
         ) from None
 
 
+def roles_in(root: Path) -> dict[str, str]:
+    """What the folders in ``root`` that train, test and validate are called, as far as there."""
+    return roles_of([name for name in PARTS if (root / name).is_dir()])
+
+
 def parts_of(root: Path) -> dict[str, Path]:
     """The folders that train, test and, if there is one apart, validate."""
     _check_there(root, "one with train/ and test/ in it")
-    here = {name for name in ("train", "test", "val") if (root / name).is_dir()}
-    if "train" not in here or len(here) < 2:
-        wanted = "train/<class>/" if "train" not in here else "test/<class>/ or val/<class>/"
+    roles = roles_in(root)
+    if not {"train", "test"} <= roles.keys():
+        wanted = "train/<class>/" if "train" not in roles else "test/<class>/ or val/<class>/"
         inside = _subfolders(root)
         problem = f"wanted {wanted} in it, found {listed(f'{name}/' for name in inside)}"
-        if inside and not here & {"test", "val"}:
+        if inside and "test" not in roles:
             problem += "; --test-fraction 0.2 takes a fifth of every class to test"
         raise UsageError(f"data folder {shown(root)}: {problem}")
-    parts = {"train": root / "train", "test": root / ("test" if "test" in here else "val")}
-    return parts | ({"val": root / "val"} if len(here) == 3 else {})
+    return {role: root / name for role, name in roles.items()}
 
 
 def _check_there(root: Path, wanted: str) -> None:
@@ -73,7 +78,7 @@ def _check_there(root: Path, wanted: str) -> None:
         if root.suffix == ".npz":
             way_out = "a file of arrays is --dataset npz"
         raise UsageError(f"data folder {shown(root)} {problem}: wanted {wanted}; {way_out}")
-    meant = {name: _PARTS.get(name.lower()) for name in _subfolders(root)}
+    meant = {name: _MEANT.get(name.lower()) for name in _subfolders(root)}
     for name, part in meant.items():
         if part not in (None, name) and "train" in meant.values():
             raise UsageError(
@@ -96,11 +101,11 @@ def check_apart(parts: dict[str, Path]) -> None:
 
 def shared_folder(root: Path) -> dict[str, Path]:
     """The one folder of classes in ``root`` that both trains and tests."""
-    for part in ("test", "val"):
-        if (root / part).is_dir():
-            raise UsageError(f"test_fraction must be left out: {shown(root)} has a {part}/")
+    roles = roles_in(root)
+    if "test" in roles:
+        raise UsageError(f"test_fraction must be left out: {shown(root)} has a {roles['test']}/")
     _check_there(root, "one of class folders")
-    whole = root / "train" if (root / "train").is_dir() else root
+    whole = root / "train" if "train" in roles else root
     return {"train": whole, "test": whole}
 
 

@@ -80,7 +80,7 @@ def check_own(path: Path, config: TrainConfig) -> None:
 
 def check_split(path: Path, config: TrainConfig) -> None:
     """Refuse, for the search in ``path``, what has no validation split, or no accuracy on it."""
-    from ..data.datasets import parts_of_own
+    from ..data.datasets import own_roles
 
     if config.overfit or config.objective != "classify":
         raise UsageError(f"'{path}': a search needs a validation accuracy: no overfit, no mae")
@@ -88,7 +88,7 @@ def check_split(path: Path, config: TrainConfig) -> None:
     if info.own is None or place is None:  # or the configuration would have been refused
         return
     check_own(path, config)
-    own = {"val", "test"} <= set(parts_of_own(info, place))  # val alone is the test set
+    own = "val" in own_roles(info, place)
     if own == (config.val_fraction > 0):
         raise UsageError(
             f"'{path}': a search needs one validation split, val beside test in '{place}' or a "

@@ -7,4 +7,4 @@ from .costs import (
     summary_of as summary_of,
 )
 from .layers import layer_table as layer_table
-from .measure import by_kind as by_kind, summarize as summarize
+from .measure import summarize as summarize

@@ -31,9 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ..errors import UsageError
-from ..models.compact import CompactTransformer
 from .copies import on_a_copy
-from .costs import Cost, ModelSummary, cost_of
+from .costs import ModelSummary
 
 #: A parameter is a position table if a part of its dotted name is one of these.
 POSITION_NAMES = (
@@ -43,20 +42,6 @@ POSITION_NAMES = (
     "positional_embedding",
     "position_embeddings",
 )
-
-#: kind -> the modules of a compact transformer that are of it, what is inside them apart
-_KINDS = {
-    "tokenizer": r"tokenizer.*",
-    "class token": r"class_token",
-    "positions": r"positions",
-    "attention, linear maps": r"blocks\.\d+\.attn\..*",
-    "attention, products": r"blocks\.\d+\.attn",
-    "MLP": r"blocks\.\d+\.mlp.*",
-    "norms": r"norm|blocks\.\d+\.norm[12]",
-    "pooling": r"pool.*",
-    "head": r"head",
-    "dropout, drop path": r"dropout|blocks\.\d+(\.drop_path)?",
-}
 
 #: Products of two activations; a linear map of tokens is ``mm`` or ``addmm``.
 _PRODUCTS = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
@@ -113,19 +98,6 @@ def costs_of(model: nn.Module, input_size: tuple[int, int, int]) -> dict[str, Mo
     return {
         name: ModuleCost(sum(p.numel() for p in of), costs.macs[name], costs.kept[name])
         for name, of in own.items()
-    }
-
-
-def by_kind(model: CompactTransformer, input_size: tuple[int, int, int]) -> dict[str, Cost]:
-    """Where parameters, MACs and activations of a compact transformer sit; the sums are the whole.
-
-    Attention is in two parts: its linear maps, and its products, which alone grow with the square
-    of the tokens. An activation belongs to the module that first keeps it for its backward pass.
-    """
-    costs = costs_of(model, input_size)
-    return {
-        kind: cost_of(cost for name, cost in costs.items() if re.fullmatch(modules, name))
-        for kind, modules in _KINDS.items()
     }
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from compact_vit.data import load_dataset, stratified_split
-from compact_vit.data.catalog import DATASETS, dataset_info
+from compact_vit.data.catalog import DATASETS, dataset_info, roles_of
 from compact_vit.data.pictures import Pictures, channel_sums, resize, statistics
 from compact_vit.errors import UsageError
 
@@ -36,6 +36,22 @@ def member(archive, name: str) -> dict:
 
 
 # --- the catalogue
+
+
+@pytest.mark.parametrize(
+    ("there", "roles"),
+    [
+        ("train test val", {"train": "train", "test": "test", "val": "val"}),
+        ("train test", {"train": "train", "test": "test"}),
+        ("train val", {"train": "train", "test": "val"}),
+        ("val", {"test": "val"}),
+        ("test val", {"test": "test", "val": "val"}),
+        ("train", {"train": "train"}),
+        ("cat dog", {}),
+    ],
+)
+def test_val_alone_tests(there, roles):
+    assert roles_of(there.split()) == roles
 
 
 def test_catalogue_holds_the_named_sets():
