@@ -49,9 +49,8 @@ def progress_of(run: str | os.PathLike[str], trained: TrainedModel) -> dict[str,
     if not trained.marks:
         return dict.fromkeys(("epochs", "planned_epochs", "finished"))
     folder = RunFolder.open(run)
-    log = folder.path / "metrics.jsonl"
     return {
-        "epochs": log.read_bytes().count(b"\n") if log.exists() else None,
+        "epochs": folder.epochs_logged(),
         "planned_epochs": trained.config.epochs,
         "finished": folder.summary() is not None,
     }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import graphlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from compact_vit.cli import COMMANDS
 
 PACKAGE = Path(__file__).parents[1] / "compact_vit"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -58,90 +60,19 @@ ARROWS |= {"page": ABOVE | {"evaluate", "score"}}
 
 LAYERS_KNOW = {"torch", "math", "itertools", "collections", "typing", "dataclasses"}
 
-TORCH_FREE = [
-    "__init__.py",
-    "__main__.py",
-    "_lazy.py",
-    "_version.py",
-    "bench.py",
-    "cli.py",
-    "errors.py",
-    "files.py",
-    "labelled.py",
-    "photographs.py",
-    "evaluate.py",
-    "evaluated.py",
-    "experiment/__init__.py",
-    "experiment/__main__.py",
-    "experiment/child.py",
-    "experiment/cli.py",
-    "experiment/fields.py",
-    "experiment/grid.py",
-    "experiment/names.py",
-    "experiment/plan.py",
-    "experiment/pool.py",
-    "experiment/record.py",
-    "experiment/search.py",
-    "experiment/section.py",
-    "experiment/space.py",
-    "experiment/table.py",
-    "experiment/journal.py",
-    "experiment/trials.py",
-    "experiment/words.py",
-    "export.py",
-    "page.py",
-    "pages/__init__.py",
-    "pages/charts.py",
-    "pages/run_page.py",
-    "plot/__init__.py",
-    "plot/__main__.py",
-    "plot/cli.py",
-    "predict.py",
-    "published.py",
-    "ranking.py",
-    "score/__init__.py",
-    "score/__main__.py",
-    "score/cli.py",
-    "score/drawn.py",
-    "score/latency.py",
-    "score/runs.py",
-    "score/told.py",
-    "score/units.py",
-    "scoring.py",
-    "strict_yaml.py",
-    "suggest/__init__.py",
-    "suggest/__main__.py",
-    "suggest/cli.py",
-    "suggest/fit.py",
-    "tables.py",
-    "timing.py",
-    "baselines/__init__.py",
-    "baselines/config.py",
+# what works without torch, besides every command's module and ``__main__.py``: to help, to wait for
+# runs, to decode, to draw in HTML
+LIGHT = [
     "baselines/names.py",
-    "data/__init__.py",
-    "data/catalog.py",
     "data/decoding.py",
-    "models/__init__.py",
-    "models/arithmetic.py",
-    "models/config.py",
-    "models/names.py",
-    "models/shipped.py",
-    "report/__init__.py",
-    "report/__main__.py",
+    "experiment/child.py",
+    "experiment/grid.py",
+    "experiment/search.py",
+    "pages/run_page.py",
+    "plot/cli.py",
     "report/cli.py",
-    "report/costs.py",
-    "report/told.py",
-    "train/__init__.py",
-    "train/__main__.py",
-    "train/cli.py",
-    "train/config.py",
-    "train/history.py",
-    "train/interrupt.py",
-    "train/model.py",
+    "score/drawn.py",
     "train/progress.py",
-    "train/recipes.py",
-    "train/rules.py",
-    "train/tracking.py",
 ]
 HEAVY = {
     "torch",
@@ -218,14 +149,31 @@ def test_layers_know_nothing_but_torch(path: Path) -> None:
     assert outside <= LAYERS_KNOW
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if name_of(p) in TORCH_FREE], ids=name_of)
+def brought_in(paths: Iterable[Path]) -> set[Path]:
+    """The files of the package that importing ``paths`` runs, they and those above them too."""
+    run: set[Path] = set()
+    left = set(paths)
+    while left:
+        path = left.pop()
+        run.add(path)
+        for name in imported(path, at_import(ast.parse(path.read_text()))):
+            if name[0] == "compact_vit":
+                inside = [PACKAGE.joinpath(*name[1:depth]) for depth in range(1, len(name) + 1)]
+                found = {f for p in inside for f in (p / "__init__.py", p.with_suffix(".py"))}
+                left |= found & set(FILES) - run
+    return run
+
+
+def light() -> set[Path]:
+    commands = ["/".join(module.split(".")) for module, _ in COMMANDS.values()]
+    names = {f"{name}{end}" for name in commands for end in (".py", "/__init__.py")} | set(LIGHT)
+    return brought_in(p for p in FILES if p.name == "__main__.py" or name_of(p) in names)
+
+
+@pytest.mark.parametrize("path", sorted(light()), ids=name_of)
 def test_what_help_needs_imports_nothing_heavy(path: Path) -> None:
-    for name in imported(path, at_import(ast.parse(path.read_text()))):
-        assert name[0] not in HEAVY
-        if name[0] == "compact_vit":
-            inside = PACKAGE.joinpath(*name[1:])
-            targets = {name_of(inside / "__init__.py"), name_of(inside.with_suffix(".py"))}
-            assert targets & set(TORCH_FREE), f"{'.'.join(name)} may import torch"
+    names = {name[0] for name in imported(path, at_import(ast.parse(path.read_text())))}
+    assert not names & HEAVY
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room(p) != "timm"], ids=name_of)
@@ -285,3 +233,7 @@ def test_the_test_sees_what_it_looks_for() -> None:
     }
     assert set(imported(path, at_import(tree))) == expected
     assert set(imported(path, ast.walk(tree))) == expected | {("timm",), ("sklearn",)}
+    run = set(map(name_of, light()))
+    assert {"__init__.py", "experiment/pool.py", "train/config.py", "report/told.py"} <= run
+    assert set(LIGHT) <= run
+    assert not {"train/loop.py", "models/compact.py"} & run

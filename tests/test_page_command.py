@@ -233,9 +233,9 @@ def test_what_is_learnt_by_heart_is_not_called_test(tmp_path) -> None:
     config = TrainConfig(model="mlp", epochs=2, overfit=20, device="cpu")
     train(config, output=tmp_path / "run", quiet=True)
     page = run_page(tmp_path / "run")
-    assert page.count('<span class="test">evaluated train</span>') == 2
+    assert page.count('<span class="test">learnt</span>') == 2
     assert '<span class="test">test</span>' not in page
-    assert "evaluated train accuracy at epoch 2: " in page
+    assert "learnt accuracy at epoch 2: " in page
 
 
 def test_pictures_that_have_moved(wild_run, tmp_path, capsys) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import is_real
 from ..plots.against import Point, plot_against
-from ..plots.curves import History, compare_curves, held_out, named
+from ..plots.curves import History, compare_curves, held_out
 from ..scoring import mean_and_spread
 from ..train.config import data_name
 from .fields import DOTTED
@@ -38,9 +38,7 @@ def draw(
     title = f"{experiment.path.stem}: {len(runs)} of {len(rows)} runs on {data}"
     if experiment.against is not None:
         return _drawn_against(experiment.against, rows, list(runs[0].varied), title)
-    histories = {
-        run.name: named(read_history(folder / run.name), run.config.overfit) for run in runs
-    }
+    histories = {run.name: read_history(folder / run.name) for run in runs}
     if len(runs) <= MOST_CURVES:
         return compare_curves(histories, title, experiment.axes)
     averaged = _averaged(runs, histories)

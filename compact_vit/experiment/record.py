@@ -60,8 +60,7 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
     ``accuracy`` is the last epoch's, ``picked`` that of the epoch which did best on the validation
     split if there was one, both on ``split``. What was best over the epochs is of ``watched``, the
-    split evaluated every epoch: a ceiling and no result where that is the test set. Of a run that
-    learns by heart both are the pictures it trains on, though its lines call them test.
+    split evaluated every epoch: a ceiling and no result where that is the test set.
     """
     rows = read_history(run)
     try:
@@ -72,8 +71,8 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
     final, best = summary["final"], summary["best"]
-    key = "val" if "val_loss" in rows[0] else "test"
-    watched = "train" if final["split"] == "train" else key
+    key = history.watched(rows)
+    watched = "train" if key == "learnt" else key
     figures = {
         "parameters": summary["parameters"],
         "parameters_without_positions": summary["parameters_without_positions"],

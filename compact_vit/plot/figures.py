@@ -30,7 +30,6 @@ from ..plots import (
     plot_samples,
     plot_schedule,
 )
-from ..plots.curves import named
 from ..predict import read_for_model
 from ..train.config import TrainConfig, data_name
 from ..train.inputs import build_train_batch, load_splits
@@ -86,8 +85,8 @@ def curves(
         names = [f"{name}, {of}" for name, of in zip(names, data, strict=True)]
         apart = f"not comparable: different data sets ({', '.join(dict.fromkeys(data))})"
         title = f"{title}, {apart}" if title else apart
-    histories = [named(history, config.overfit) for config, history in read]
     title = title or f"{len(read)} runs on {data[0]}"
+    histories = (history for _, history in read)
     return compare_curves(dict(zip(names, histories, strict=True)), title, axes)
 
 

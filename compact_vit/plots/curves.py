@@ -35,9 +35,7 @@ AXES = ("linear", "log-log")
 Quantity = tuple[str, str]
 
 _QUANTITIES: tuple[Quantity, ...] = (("loss", "loss (nats)"), ("accuracy", "accuracy (%)"))
-#: What a run that learns by heart is evaluated on, which its lines call test.
-BY_HEART = "evaluated train"
-_COLOURS = {"train": BLUE, "val": GREEN, "test": ORANGE, BY_HEART: ORANGE}
+_COLOURS = {"train": BLUE, "val": GREEN, "learnt": ORANGE, "test": ORANGE}
 _DASHES = ("-", "--", ":")
 _MARKED_EPOCHS = 40
 #: Share of the axes' height that a number at its right edge takes.
@@ -109,20 +107,10 @@ def compare_curves(
 
 
 def held_out(history: History) -> str:
-    """The split that ``history`` was evaluated on every epoch: val, test, or ``BY_HEART``."""
+    """The split that ``history`` was evaluated on every epoch: val, learnt or test."""
     if not history:
         raise UsageError("curves need at least one epoch, got none")
-    return next(s for s in ("val", BY_HEART, "test") if f"{s}_loss" in history[0] or s == "test")
-
-
-def named(history: History, overfit: int) -> History:
-    """``history`` by the true names of its splits: with ``overfit`` test is what it trains on."""
-    if not overfit:
-        return history
-    return [
-        {key.replace("test_", f"{BY_HEART}_", 1): value for key, value in row.items()}
-        for row in history
-    ]
+    return next(s for s in ("val", "learnt", "test") if f"{s}_loss" in history[0] or s == "test")
 
 
 def _marked(history: History, held: str, quantity: str) -> float:

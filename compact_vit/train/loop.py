@@ -149,9 +149,9 @@ class _Run:
 
     @property
     def watched(self) -> tuple[str, Pictures]:
-        """The split evaluated every epoch: validation if there is one, else test."""
-        val = self.splits.val
-        return ("test", self.splits.test) if val is None else ("val", val)
+        """The split evaluated every epoch: validation, else test, ``learnt`` with ``overfit``."""
+        val, name = self.splits.val, "learnt" if self.config.overfit else "test"
+        return (name, self.splits.test) if val is None else ("val", val)
 
     def go(
         self, folder: RunFolder, history: list[dict[str, Any]], on_epoch: OnEpoch | None

@@ -17,7 +17,6 @@ from ..errors import tell
 from ..models.compact import CompactTransformer
 from ..pages import Sample, page_of_run, picture_uri, weights_uri
 from ..plots import attention_maps
-from ..plots.curves import named
 from ..published import published_datasets, published_results
 from ..ranking import Row, from_published, from_summary, ranked
 from ..report.costs import costs_by_kind
@@ -103,7 +102,7 @@ def page_of(
         title=run_title(config),
         config=config.to_dict(),
         summary=summary,
-        history=named(history, config.overfit),
+        history=history,
         training_loss=training_loss(config),
         classes=classes,
         epoch=trained.epoch,

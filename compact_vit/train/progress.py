@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import tell
 from ..tables import duration
+from .history import WATCHED
 
 
 def _figures(loss: float, accuracy: float | None) -> str:
@@ -82,7 +83,7 @@ class Progress:
             self._step_bar = None
         text = ", ".join(
             f"{split} {_figures(row[f'{split}_loss'], row.get(f'{split}_accuracy'))}"
-            for split in ("train", "val", "test")
+            for split in ("train", *WATCHED)
             if f"{split}_loss" in row
         )
         epoch = row["epoch"]

@@ -133,9 +133,12 @@ class RunFolder:
     def begun(self) -> bool:
         """Whether a checkpoint was ever written; a kill may have met the first, after its line."""
         written = (self.last, previous(self.last), self.path / "summary.json")
+        return any(path.exists() for path in written) or (self.epochs_logged() or 0) > 1
+
+    def epochs_logged(self) -> int | None:
+        """The epochs in ``metrics.jsonl``, None if there is none."""
         log = self.path / "metrics.jsonl"
-        saved = any(path.exists() for path in written)
-        return saved or (log.exists() and log.read_bytes().count(b"\n") > 1)
+        return log.read_bytes().count(b"\n") if log.exists() else None
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest whole checkpoint and its content; None if the run was stopped before one."""

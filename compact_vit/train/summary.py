@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ..data.augment import Normalize
 from ..data.pictures import DataSplits, Pictures
 from ..plots import plot_curves, plot_samples, save_figure
-from ..plots.curves import named
 from ..report.measure import summarize
 from ..scoring import size_accuracy_score
 from .config import TrainConfig, data_name
@@ -93,7 +92,7 @@ def _learnt(config: TrainConfig, history: list[dict[str, Any]]) -> dict[str, Any
     """Whether, and when, the pictures of ``overfit`` were learnt by heart; nothing without it."""
     if not config.overfit:
         return {}
-    learnt = (row["epoch"] for row in history if row["test_accuracy"] == 100)
+    learnt = (row["epoch"] for row in history if row["learnt_accuracy"] == 100)
     return {"overfit": {"pictures": config.overfit, "learnt_in_epoch": next(learnt, None)}}
 
 
@@ -148,7 +147,7 @@ def draw_curves(
     title = title or run_title(config)
     if said := training_loss(config):
         title += f"; the training loss is {said}"
-    return plot_curves(named(history, config.overfit), title, axes)
+    return plot_curves(history, title, axes)
 
 
 def training_loss(config: TrainConfig) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError, unknown
 from ..files import write_whole
+from .history import WATCHED
 
 TRACKERS = ("tensorboard", "wandb")
 
@@ -140,7 +141,7 @@ def _figures(row: Mapping[str, Any]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, value in row.items():
         split, _, figure = name.partition("_")
-        if split in ("train", "val", "test"):
+        if split in ("train", *WATCHED):
             figures[f"{figure}/{split}"] = value
         elif name != "epoch":
             figures[name] = value

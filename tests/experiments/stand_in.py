@@ -22,7 +22,7 @@ def accuracy(config: dict, epoch: int) -> float:
 
 
 def row(config: dict, epoch: int) -> dict:
-    watched = "val" if config["val_fraction"] else "test"
+    watched = "val" if config["val_fraction"] else "learnt" if config["overfit"] else "test"
     figures = {"loss": 3 - accuracy(config, epoch) / 50, "accuracy": accuracy(config, epoch)}
     return {
         "epoch": epoch,

@@ -160,7 +160,7 @@ def test_what_is_learnt_by_heart_is_not_called_test(grid, monkeypatch) -> None:
     assert "test" not in text
     assert {"train accuracy %, last epoch", "highest train accuracy %"} < set(header(text))
     labels = [axes.get_ylabel() for axes in drawings[0].axes]
-    assert labels == ["evaluated train loss (nats)", "evaluated train accuracy (%)"]
+    assert labels == ["learnt loss (nats)", "learnt accuracy (%)"]
 
 
 def test_what_is_finished_is_skipped_and_values_may_be_added(grid, starts) -> None:

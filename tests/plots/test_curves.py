@@ -10,7 +10,7 @@ import pytest
 
 from compact_vit.errors import UsageError
 from compact_vit.plots import compare_curves, plot_curves
-from compact_vit.plots.curves import named, spread
+from compact_vit.plots.curves import spread
 from compact_vit.train.config import TrainConfig
 from compact_vit.train.summary import draw_curves, training_loss, write_curves
 
@@ -87,14 +87,14 @@ def test_a_training_loss_of_its_own_is_told() -> None:
 
 
 def test_what_is_learnt_by_heart_is_not_called_test() -> None:
-    figure = draw_curves(HISTORY, TrainConfig(overfit=20))
+    learnt = [{key.replace("test_", "learnt_"): row[key] for key in row} for row in HISTORY]
+    figure = draw_curves(learnt, TrainConfig(overfit=20))
     for axes, quantity in zip(figure.axes, ("loss", "accuracy"), strict=True):
-        assert list(lines(axes)) == ["train", "evaluated train"]
-        drawn = list(lines(axes)["evaluated train"].get_ydata())
+        assert list(lines(axes)) == ["train", "learnt"]
+        drawn = list(lines(axes)["learnt"].get_ydata())
         assert drawn == [row[f"test_{quantity}"] for row in HISTORY]
-    named_so = [named(HISTORY, 20), named(HISTORY, 0)]
-    loss, _ = compare_curves(dict(zip("ab", named_so, strict=True))).axes
-    assert list(lines(loss)) == ["a (evaluated train)", "b (test)"]
+    loss, _ = compare_curves({"a": learnt, "b": HISTORY}).axes
+    assert list(lines(loss)) == ["a (learnt)", "b (test)"]
 
 
 def test_log_log_axes() -> None:

@@ -139,7 +139,8 @@ def test_it_ends_when_every_picture_is_learnt(tiny, tmp_path, capsys, picture_fo
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     epoch = len(rows)
     assert epoch < 100
-    assert [row["test_accuracy"] == 100 for row in rows] == [False] * (epoch - 1) + [True]
+    assert not [name for name in rows[0] if name.startswith("test")]
+    assert [row["learnt_accuracy"] == 100 for row in rows] == [False] * (epoch - 1) + [True]
     assert summary["overfit"] == {"pictures": 12, "learnt_in_epoch": epoch}
     assert (summary["final"]["epoch"], summary["final"]["split"]) == (epoch, "train")
     assert summary["stopped_early"] is True

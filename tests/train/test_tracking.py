@@ -176,6 +176,13 @@ def test_a_run_that_learns_no_classes(begin, tmp_path, said) -> None:
     assert not said
 
 
+def test_pictures_learnt_by_heart_are_not_told_as_tests(begin, tmp_path) -> None:
+    tracking = begin("tensorboard")
+    tracking.epoch({"epoch": 1, "lr": 0.5, "train_loss": 2.0, "learnt_loss": 1.0})
+    tracking.close()
+    assert set(curves(tmp_path).Tags()["scalars"]) == {"lr", "loss/train", "loss/learnt"}
+
+
 def test_tensorboard_shows_the_hyperparameters(begin, tmp_path) -> None:
     tracking = begin("tensorboard")
     tracking.end(SUMMARY)
