@@ -6,23 +6,28 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import json
 import pickle
 import re
 import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from compact_vit.models.compact import CompactTransformer
 from compact_vit.report.costs import Cost, cost_of
 from compact_vit.report.measure import costs_of
-from compact_vit.train import loop, objective, train
+from compact_vit.train import TrainResult, loop, objective, train
+from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.config import TrainConfig
 
+#: what a clock says differs from run to run
+CLOCK = ("seconds", "pictures_per_second")
 #: nobody listens there
 NOWHERE = "http://127.0.0.1:9/"
 
@@ -93,6 +98,43 @@ def picked(tmp_path_factory) -> Path:
         leave_out_curves(patch)
         train(config, output=folder, quiet=True)
     return folder
+
+
+@pytest.fixture
+def timeless() -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Rows of metrics without what a clock says."""
+    return lambda rows: [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+
+
+@pytest.fixture
+def same() -> Callable[[Any, Any], bool]:
+    """Whether two nested values are equal, tensors bit for bit."""
+
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, torch.Tensor):
+            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        if isinstance(a, (list, tuple)):
+            return len(a) == len(b) and all(map(equal, a, b))
+        return a == b
+
+    return equal
+
+
+@pytest.fixture
+def assert_same_run(same, timeless) -> Callable[[TrainResult, TrainResult], None]:
+    """That two runs ended alike, bit for bit: weights, all state, metrics and summary."""
+
+    def check(a: TrainResult, b: TrainResult) -> None:
+        for name in ("last.pt", "best.pt"):
+            assert same(*(load_checkpoint(run.output / name) for run in (a, b))), name
+        assert timeless(a.history) == timeless(b.history)
+        lines = [(run.output / "metrics.jsonl").read_text().splitlines() for run in (a, b)]
+        assert timeless(map(json.loads, lines[0])) == timeless(map(json.loads, lines[1]))
+        assert timeless([a.summary]) == timeless([b.summary])
+
+    return check
 
 
 def coloured(labels: np.ndarray, size: int, seed: int, channels: int = 3) -> np.ndarray:

@@ -55,20 +55,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture
-def decoded(monkeypatch) -> list[str]:
-    """The paths decoded so far."""
-    seen: list[str] = []
-    decode_into = packing.decode_into
-
-    def spy(array, start: int, paths: list[str]) -> list[tuple[int, str]]:
-        seen.extend(paths)
-        return decode_into(array, start, paths)
-
-    monkeypatch.setattr(packing, "decode_into", spy)
-    return seen
-
-
 # --- refused
 
 

@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from compact_vit.cli import main
-from compact_vit.train import TrainResult, loop, train
-from compact_vit.train.checkpoint import load_checkpoint
+from compact_vit.train import loop, train
 from compact_vit.train.config import TrainConfig
 
 
@@ -176,36 +174,3 @@ def surroundings() -> Callable[[Path], dict[str, str]]:
         }
 
     return listed
-
-
-@pytest.fixture
-def same() -> Callable[[Any, Any], bool]:
-    """Whether two nested values are equal, tensors bit for bit."""
-
-    def equal(a: Any, b: Any) -> bool:
-        if isinstance(a, torch.Tensor):
-            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-        if isinstance(a, dict):
-            return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-        if isinstance(a, (list, tuple)):
-            return len(a) == len(b) and all(map(equal, a, b))
-        return a == b
-
-    return equal
-
-
-@pytest.fixture
-def assert_same_run(same) -> Callable[[TrainResult, TrainResult], None]:
-    """That two runs ended alike, bit for bit, but for what a clock says."""
-    clock = ("seconds", "pictures_per_second")
-
-    def timeless(row: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in row.items() if k not in clock}
-
-    def check(a: TrainResult, b: TrainResult) -> None:
-        for name in ("last.pt", "best.pt"):
-            assert same(*(load_checkpoint(run.output / name) for run in (a, b))), name
-        assert list(map(timeless, a.history)) == list(map(timeless, b.history))
-        assert timeless(a.summary) == timeless(b.summary)
-
-    return check

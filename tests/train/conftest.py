@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
-from compact_vit.train import TrainResult, epoch
-from compact_vit.train.checkpoint import load_checkpoint
+from compact_vit.train import epoch
 from compact_vit.train.config import TrainConfig
-
-#: what a clock says differs from run to run
-CLOCK = ("seconds", "pictures_per_second")
 
 
 @pytest.fixture
@@ -79,40 +73,3 @@ def steps_of(monkeypatch) -> Callable[..., SimpleNamespace]:
         return clock
 
     return taking
-
-
-@pytest.fixture
-def timeless() -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Rows of metrics without what a clock says."""
-    return lambda rows: [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
-
-
-@pytest.fixture
-def same() -> Callable[[Any, Any], bool]:
-    """Whether two nested values are equal, tensors bit for bit."""
-
-    def equal(a: Any, b: Any) -> bool:
-        if isinstance(a, torch.Tensor):
-            return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-        if isinstance(a, dict):
-            return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-        if isinstance(a, (list, tuple)):
-            return len(a) == len(b) and all(map(equal, a, b))
-        return a == b
-
-    return equal
-
-
-@pytest.fixture
-def assert_same_run(same, timeless) -> Callable[[TrainResult, TrainResult], None]:
-    """That two runs ended alike, bit for bit: weights, all state, metrics and summary."""
-
-    def check(a: TrainResult, b: TrainResult) -> None:
-        for name in ("last.pt", "best.pt"):
-            assert same(*(load_checkpoint(run.output / name) for run in (a, b))), name
-        assert timeless(a.history) == timeless(b.history)
-        lines = [(run.output / "metrics.jsonl").read_text().splitlines() for run in (a, b)]
-        assert timeless(map(json.loads, lines[0])) == timeless(map(json.loads, lines[1]))
-        assert timeless([a.summary]) == timeless([b.summary])
-
-    return check
