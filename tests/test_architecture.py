@@ -40,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "evaluated": BASICS | {"scoring", "train"},
     "ranking": BASICS | {"models", "scoring", "published"},
     "timing": BASICS,
+    "units": set(),
     "timm": BASICS | {"layers", "models", "data"},
     "report": BASICS | {"cli", "layers", "models", "baselines", "scoring", "plots", "tables"},
     "pages": BASICS | {"report", "scoring", "ranking", "tables"},
@@ -52,7 +53,8 @@ ARROWS: dict[str, set[str]] = {
 ABOVE = set(ARROWS) - {"__init__", "__main__", "timm"}
 ARROWS |= dict.fromkeys(("labelled", "bench"), ABOVE)
 ARROWS |= dict.fromkeys(("evaluate", "predict"), ABOVE | {"labelled"})
-ARROWS |= {"score": ABOVE | {"bench"}, "suggest": ABOVE | {"bench", "score"}}
+ARROWS |= {"latency": ABOVE | {"bench"}}
+ARROWS |= dict.fromkeys(("score", "suggest"), ABOVE | {"latency"})
 ARROWS |= {"export": ABOVE | {"evaluate", "score"}}
 ARROWS |= {"experiment": ABOVE | {"evaluate"}}
 ARROWS |= {"plot": ABOVE | {"evaluate", "predict"}}

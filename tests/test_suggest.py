@@ -162,7 +162,7 @@ def test_python_refuses_like_the_command() -> None:
 
 
 def test_latency_limits_what_was_measured(monkeypatch) -> None:
-    from compact_vit.score import latency
+    from compact_vit import latency
 
     def by_depth(configs, rounds):
         return [float(config.depth) for config in configs]

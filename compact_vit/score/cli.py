@@ -16,9 +16,9 @@ from ..errors import UsageError, tell
 from ..published import published_datasets, published_results
 from ..ranking import COUNTED, Result, from_published, ranked
 from ..tables import FORMATS, render, write_text
+from ..units import count
 from .runs import LeftOut, Pictures, effective_parameters, read_runs
 from .told import COLUMNS, as_dict, as_record, convention, one_score
-from .units import count
 
 AGAINST = ("parameters", "macs", "latency")
 _POSITIONS = ("without", "with")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..latency import ROUNDS, latencies_ms, this_machine
 from ..ranking import Result, Row
-from .latency import ROUNDS, latencies_ms, this_machine
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from ..cli import Parser, add_format, pixels, program
 from ..data.catalog import dataset_info
 from ..errors import UsageError
 from ..models.config import SIZES
-from ..score.units import count, milliseconds
 from ..tables import FORMATS, Column, render, write_text
+from ..units import count, milliseconds
 from .fit import BUDGET, CONVS, KERNELS, MAX_PATCH, TOKENS, compared_on, suggest
 
 
@@ -130,7 +130,7 @@ def _notes(published: str | None, setting: dict[str, Any], timed: bool) -> list[
     else:
         notes.append("nothing is published of such pictures here: the larger first")
     if timed:
-        from ..score.latency import this_machine
+        from ..latency import this_machine
 
         notes.append(f"latency of one picture in float32, measured here: {this_machine()}")
     return notes

@@ -170,7 +170,7 @@ def _sized(member: Member) -> str:
 
 
 def _latency(member: Member) -> float:
-    from ..score.latency import latencies_ms
+    from ..latency import latencies_ms
 
     return latencies_ms([member.config], rounds=3)[0]
 

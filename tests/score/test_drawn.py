@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from compact_vit.latency import latencies_ms
 from compact_vit.models.config import config_from_name
 from compact_vit.models.names import config_of
 from compact_vit.score import Result, drawn, ranked
-from compact_vit.score.latency import latencies_ms
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..models.names import AnyConfig
+    from .models.names import AnyConfig
 
 ROUNDS = 5
 
@@ -20,10 +20,10 @@ def latencies_ms(configs: Sequence[AnyConfig], rounds: int = ROUNDS) -> list[flo
     """
     import torch
 
-    from ..bench import inference
-    from ..models.zoo import model_of
-    from ..timing import seconds_in_turns
-    from ..train.machine import pick_device
+    from .bench import inference
+    from .models.zoo import model_of
+    from .timing import seconds_in_turns
+    from .train.machine import pick_device
 
     device = pick_device("auto")
     noise = torch.Generator().manual_seed(0)
@@ -38,6 +38,6 @@ def latencies_ms(configs: Sequence[AnyConfig], rounds: int = ROUNDS) -> list[flo
 
 def this_machine() -> str:
     """What ``latencies_ms`` measures on, in a line."""
-    from ..train.machine import hardware, pick_device
+    from .train.machine import hardware, pick_device
 
     return hardware(pick_device("auto"))
