@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cli import Parser, program
-from .errors import UsageError, unknown
+from .errors import UsageError, listed, unknown
 from .evaluated import class_report, of_epoch, own_precision, progress_of, told
 from .labelled import check_own_splits, holds_training, open_pictures, open_weights
 from .scoring import accuracy_interval
@@ -43,7 +43,6 @@ def open_split(
     dataset: str | None = None,
 ) -> tuple[TrainedModel, Pictures]:
     """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
-    from .data.tree import listed
     from .train.inputs import load_splits
     from .train.trained import load_model
 

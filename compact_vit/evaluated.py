@@ -9,15 +9,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .errors import listed
 from .scoring import accuracy_interval, balanced_accuracy
 from .train.rules import PRECISIONS
 
 if TYPE_CHECKING:
     from .train.metrics import Evaluation
     from .train.trained import TrainedModel
-
-#: So many names are written out.
-_NAMED = 8
 
 
 def own_precision(run: str | os.PathLike[str], trained: TrainedModel, device: str = "auto") -> str:
@@ -115,8 +113,7 @@ def told(report: Mapping[str, Any]) -> str:
         "in brackets and beside recall: 95% (Wilson), for having tested on so many pictures only",
     ]
     if missed := [row["class"] for row in rows if row["recall"] == 0]:
-        more = f" and {len(missed) - _NAMED:,} more" if len(missed) > _NAMED else ""
-        lines.append(f"never recognised: {', '.join(missed[:_NAMED])}{more}")
+        lines.append(f"never recognised: {listed(missed)}")
     lines += [
         f"confusion matrix: {report['confusion_picture']}",
         f"reliability diagram: {report['reliability_picture']}",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli import Parser, program
-from .errors import UsageError
+from .errors import UsageError, printable
 
 if TYPE_CHECKING:
     from .data.pictures import Pictures
@@ -62,7 +62,6 @@ def export_run(
     content of ``config.json``. Raises ``UsageError`` for a run that is none, unfinished, damaged,
     or not of a compact transformer, and for an output that holds something else.
     """
-    from .data.decoding import printable
     from .evaluate import open_split
     from .models.compact import CompactTransformer
     from .models.saving import rounded

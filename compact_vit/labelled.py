@@ -1,4 +1,4 @@
-"""What a trained model is tested on that its run did not know: a folder of class folders.
+"""What a test takes besides a run: weights, folders of class folders, one's own splits.
 
 Letters: N pictures, C channels, H x W pixels.
 """

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .cli import Parser, program
-from .errors import UsageError, unknown
+from .errors import UsageError, printable, unknown
 from .labelled import check_channels
 from .tables import comma_separated
 
@@ -267,8 +267,6 @@ def _as_csv(answers: _Answers) -> str:
 
 
 def _told(answers: _Answers) -> str:
-    from .data.decoding import printable
-
     return "\n".join(
         line
         for path, answer in answers

@@ -18,7 +18,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .errors import UsageError, is_real, plain
+from .checks import is_real, plain
+from .errors import UsageError
 
 
 class Interval(NamedTuple):

@@ -15,8 +15,9 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor
 
+from .checks import TIMM_OPTIONS
 from .data.catalog import DATASETS
-from .errors import TIMM_OPTIONS, UsageError
+from .errors import UsageError
 from .models.compact import CompactTransformer
 from .models.config import ModelConfig, config_from_name, named_models
 from .models.preprocessing import OF_CLASSES, as_taken, pretrained_cfg

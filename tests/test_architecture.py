@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "compact_vit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: names every room may use
-BASICS = {"errors", "files", "_lazy", "_version"}
+BASICS = {"errors", "checks", "files", "_lazy", "_version"}
 
 # room -> the rooms it may import; a room is a folder of the package, or a module beside them
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
+    "checks": {"errors"},
     "files": {"errors"},
     "strict_yaml": {"errors"},
     "photographs": set(),

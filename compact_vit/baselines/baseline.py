@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError, checked_classes
+from ..checks import checked_classes
+from ..errors import UsageError
 from .blocks import initialise
 from .bodies import Body, cifar_resnet_body, conv_body, mlp_body, residual_encoder_body
 from .config import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from ..errors import UsageError, is_real, is_whole, plain_fields, unknown
+from ..checks import is_real, is_whole, plain_fields
+from ..errors import UsageError, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "silu", "gelu", "tanh", "sigmoid")
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from ..errors import given_options, unknown
+from ..checks import given_options
+from ..errors import unknown
 from .config import (
     BaselineConfig,
     CifarResNetConfig,

@@ -13,7 +13,6 @@ import os
 import stat
 import subprocess
 import sys
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, listed, printable
 from ..photographs import fitted
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 #: a picture that declares more pixels, half a GiB of them, is taken for a decompression bomb
 MOST_PIXELS = 1 << 27
-#: bad pictures that an error names
-_NAMED = 3
 
 
 class BadPicturesError(UsageError):
@@ -42,9 +39,8 @@ class BadPicturesError(UsageError):
         if len(found) == 1:
             told = f"cannot read the picture {printable(found[0][0])}: {found[0][1]}"
         else:
-            first = ", ".join(f"{printable(path)} ({why})" for path, why in found[:_NAMED])
-            more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
-            told = f"cannot read {len(found):,} of {total:,} pictures: {first}{more}"
+            named = listed((f"{path} ({why})" for path, why in found), most=3)
+            told = f"cannot read {len(found):,} of {total:,} pictures: {named}"
         super().__init__(f"{told}: {then}" if then else told)
         self.found, self.total = found, total
 
@@ -54,12 +50,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def printable(name: str) -> str:
-    """``name`` on one line that any UTF-8 stream takes: what breaks it (``\\n``, bytes) escaped."""
-    breaking = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, separators of lines
-    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in breaking else c for c in name)
 
 
 # --- one picture

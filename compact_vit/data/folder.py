@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from ..errors import UsageError
-from .decoding import BadPicturesError, printable
+from ..errors import UsageError, printable
+from .decoding import BadPicturesError
 from .packing import Packed, PictureFile, pack
 from .pictures import DataSplits, Pictures, warn_of_dark
 from .split import stratified_split

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
+from ..errors import UsageError, listed, printable
 from .catalog import PARTS, roles_of
-from .decoding import printable
 from .pictures import DataSplits, Pictures, channel_sums, resize, statistics, warn_of_dark
 from .split import stratified_split
-from .tree import listed, readable, shown, warn_of_absent
+from .tree import readable, shown, warn_of_absent
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UsageError
-from .tree import listed
+from ..errors import UsageError, listed
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import UsageError, nearest
+from ..errors import UsageError, listed, nearest, printable
 from .catalog import PARTS, roles_of
-from .decoding import FORMATS, printable
+from .decoding import FORMATS
 from .packing import PictureFile
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,6 @@ _MEANT = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
 }
-#: names that a message says
-_NAMED = 8
 #: where a file or folder lies, whatever it is called
 _Place = tuple[int, int]
 
@@ -223,10 +221,3 @@ def _place(found: os.stat_result) -> _Place:
 def shown(path: Path) -> str:
     """``path`` on one line that any stream takes."""
     return printable(str(path))
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first of ``names``, and how many more there are."""
-    shown = list(map(printable, names))
-    more = f" and {len(shown) - _NAMED:,} more" if len(shown) > _NAMED else ""
-    return (", ".join(shown[:_NAMED]) + more) or "none"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import is_real
+from ..checks import is_real
 from ..plots.against import Point, plot_against
 from ..plots.curves import History, compare_curves, held_out
 from ..scoring import mean_and_spread

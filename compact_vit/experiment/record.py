@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, is_real
+from ..checks import is_real
+from ..errors import UsageError
 from ..files import read_json
 from ..train import history
 from ..train.config import TrainConfig, with_whole_paths

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Stopped, UsageError, is_real, tell
+from ..checks import is_real
+from ..errors import Stopped, UsageError, tell
 from ..files import read_json, write_json
 from ..tables import Column, comma_separated, render, write_text
 from .fields import check_split, check_there, configured

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, is_real, is_whole, unknown
+from ..checks import is_real, is_whole
+from ..errors import UsageError, unknown
 
 
 class Section:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import UsageError, checked_classes
+from ..checks import checked_classes
+from ..errors import UsageError
 from ..layers import (
     ClassToken,
     ConvTokenizer,

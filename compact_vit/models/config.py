@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import UsageError, given_options, is_real, is_whole, plain_fields, unknown
+from ..checks import given_options, is_real, is_whole, plain_fields
+from ..errors import UsageError, unknown
 
 FAMILIES = ("vit_lite", "cvt", "cct", "cct2")
 POSITIONAL_EMBEDDINGS = ("learnable", "sine", "none")

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, is_real, unknown
+from ..checks import is_real
+from ..errors import UsageError, unknown
 from ..photographs import drafted, fitted
 from ..resampling import covered, gray
 from .config import ModelConfig

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, given_options
+from ..checks import given_options
+from ..errors import UsageError
 from .compact import CompactTransformer
 from .config import ModelConfig
 from .preprocessing import OF_CLASSES, Preprocess, as_taken, first_conv

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import UsageError, is_real
+from ..checks import is_real
+from ..errors import UsageError
 from .style import (
     LEGEND_WIDTH,
     LETTER,

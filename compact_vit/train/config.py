@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..checks import plain_fields
 from ..data.catalog import dataset_info
-from ..errors import UsageError, plain_fields, unknown
+from ..errors import UsageError, unknown
 from ..models.arithmetic import token_grid
 from ..models.config import ModelConfig
 from ..models.names import config_of
@@ -225,10 +226,7 @@ class TrainConfig:
             object.__setattr__(self, "model_options", {})
         named = config_of(self.model or values["model"])
         if isinstance(named, ModelConfig):  # cct_7_3x1_32_sine says sine
-            values |= {
-                "positional_embedding": named.positional_embedding,
-                "residual": named.residual,
-            }
+            values |= {name: getattr(named, name) for name in ("positional_embedding", "residual")}
         else:  # a recipe's dropout is for transformers, a baseline has its own
             values["dropout"] = None
         if self.overfit:

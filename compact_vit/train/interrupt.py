@@ -10,7 +10,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from ..errors import Stopped, UsageError, is_real
+from ..checks import is_real
+from ..errors import Stopped, UsageError
 
 #: Exit status of a run that its time limit stopped, as of the command ``timeout``.
 OUT_OF_TIME = 124

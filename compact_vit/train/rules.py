@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..checks import is_real, is_whole
 from ..data.catalog import ON_BAD_PICTURE, check_source, dataset_info
-from ..errors import UsageError, is_real, is_whole, unknown
+from ..errors import UsageError, unknown
 from ..models.shipped import nothing_at, weights_at
 from .model import OF_TRANSFORMERS, is_transformer, model_config
 from .recipes import MAE, OVERFIT

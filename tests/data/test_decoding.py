@@ -312,15 +312,6 @@ def test_large_pictures_are_scaled_as_they_are_read(tmp_path):
     assert np.abs(seen[:, W // 2 + 1 :] - (10, 200, 30)).max() <= 4
 
 
-def test_names_on_one_line():
-    names = {"a b/ü 猫.png": None, "a\nb\t": r"a\nb\t", "\udcff\u2028\x7f": r"\udcff\u2028\x7f"}
-    for name, wanted in names.items():
-        shown = decoding.printable(name)
-        assert shown == (wanted or name)
-        assert len(shown.splitlines()) == 1
-        shown.encode()
-
-
 def test_decoding_imports_no_torch():
     code = f"import sys; import {decoding.__name__}; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]

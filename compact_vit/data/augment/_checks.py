@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...errors import UsageError, is_real, is_whole
+from ...checks import is_real, is_whole
+from ...errors import UsageError
 
 
 def require(fulfilled: bool, field: str, wanted: str, got: object) -> None:
