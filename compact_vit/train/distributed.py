@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import UsageError
+
+#: How long the others wait for one that decodes, downloads or writes; one that dies is noticed at
+#: once by its connections.
+PATIENCE = timedelta(days=1)
 
 _Result = TypeVar("_Result")
 
@@ -76,12 +81,12 @@ class Processes:
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return int(largest)
 
-    def alike(self, value: str) -> bool:
-        """Whether ``value`` is the same in all."""
-        values: list[str | None] = [value] * self.count
+    def each(self, value: str) -> list[str]:
+        """The ``value`` of all, in their order."""
+        values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value)
-        return len(set(values)) == 1
+        return values
 
     def gather(self, rows: Tensor) -> Tensor:
         """The ``rows [N_r, ...]`` of all, in their order, on the CPU: ``[N, ...]``."""
@@ -145,7 +150,7 @@ def processes() -> Iterator[Processes]:
     """The processes that ``torchrun`` started, this one among them; ``ALONE`` without it.
 
     They talk through torch's own engine: gloo between CPUs, NCCL between GPUs, of which each
-    process takes the one of its local number.
+    process takes the one of its local number. Raises ``UsageError`` where another is gone.
     """
     count = os.environ.get("WORLD_SIZE", "1")
     if count == "1":
@@ -162,19 +167,26 @@ def processes() -> Iterator[Processes]:
     if cuda:
         torch.cuda.set_device(one.local % torch.cuda.device_count())
     ours = not dist.is_initialized()
-    if ours:
-        # as default arguments it keeps the group that is there when it is first imported: gloo's
-        # threads would outlive destroy_process_group, and may abort a process that ends
-        import_module("torch.distributed.nn")
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
-        yield one
-    finally:
         if ours:
+            # as default arguments it keeps the group that is there when it is first imported:
+            # gloo's threads would outlive destroy_process_group, and may abort a process that ends
+            import_module("torch.distributed.nn")
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
+        yield one
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        raise UsageError(
+            "a process of the run has ended or is out of reach: start all of them again, with "
+            "--resume RUN if it had begun"
+        ) from error
+    finally:
+        if ours and dist.is_initialized():
             dist.destroy_process_group()
 
 
-def lost(error: RuntimeError) -> bool:
+def _lost(error: RuntimeError) -> bool:
     """Whether ``error`` is that another process could not be reached."""
     text = str(error).lower()
     return isinstance(error, dist.DistError) or any(

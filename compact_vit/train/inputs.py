@@ -90,7 +90,7 @@ def load_splits(config: TrainConfig) -> DataSplits:
 def load_alike(config: TrainConfig, together: Processes) -> DataSplits:
     """The same for each of several processes; ``UsageError`` if they find different pictures."""
     splits = together.in_turns(lambda: load_splits(config))
-    if not together.alike(str(splits.marks())):
+    if len(set(together.each(str(splits.marks())))) > 1:
         raise UsageError(
             "the processes of a run must read the same pictures, got different labels or names of "
             "files: give every machine the same data set"

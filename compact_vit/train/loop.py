@@ -6,8 +6,8 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..data.pictures import DataSplits, Pictures
 from ..errors import Stopped, UsageError
 from .checkpoint import load_checkpoint
 from .config import TrainConfig, data_name, with_whole_paths
-from .distributed import Processes, lost, processes
+from .distributed import Processes, processes
 from .ending import ended
 from .epoch import train_epoch
 from .estimate import Forecast
@@ -176,7 +176,7 @@ class _Run:
         tracking = Tracking(names, folder.path, config.to_dict(), history, progress.warn)
         watched: Evaluated | None = None
         try:
-            with self.stopper:
+            with self.stopper, self._saved(folder):
                 while not (reason := ended(config, state, row)):
                     row, watched = self._epoch(folder, progress)
                     history.append(row)
@@ -191,18 +191,6 @@ class _Run:
                 if state.epoch < config.epochs and watched is not None:
                     progress.say(f"{reason}: the run ends")
                 return self._finish(folder, history, watched, tracking)
-        except Stopped as stop:
-            if state.unfinished is not None:
-                self._save(folder, None)
-            text = f"{stop}, and saved: go on with --resume {folder.path}"
-            raise Stopped(text, stop.status) from None
-        except RuntimeError as error:
-            if self.together.count == 1 or not lost(error):
-                raise
-            raise UsageError(
-                "a process of the run has ended or is out of reach: start all of them again with "
-                f"--resume {folder.path}"
-            ) from error
         except KeyboardInterrupt:
             if folder.last.exists():
                 progress.say(f"the last checkpoint is whole: go on with --resume {folder.path}")
@@ -261,6 +249,18 @@ class _Run:
             processes=self.together,
         )
         return state.objective.evaluate(state.evaluated, pictures, how)
+
+    @contextmanager
+    def _saved(self, folder: RunFolder) -> Iterator[None]:
+        """Within, a run that stops is saved first; no process of it leaves before that."""
+        try:
+            yield
+        except Stopped as stop:
+            if self.state.unfinished is not None:
+                self._save(folder, None)
+            self.together.share(lambda: None)
+            text = f"{stop}, and saved: go on with --resume {folder.path}"
+            raise Stopped(text, stop.status) from None
 
     def _save(self, folder: RunFolder, row: dict[str, Any] | None) -> None:
         start = time.perf_counter()

@@ -245,31 +245,32 @@ def _left_out(pictures: int, batch_size: int) -> list[str]:
 
 def compiled_forward(state: TrainState) -> nn.Module:
     """The model as training calls it: compiled if that was chosen and works, else as it is."""
-    model, choices = state.model, state.choices
-    eager = state.processes.wrap(state.module.train())
-    if not choices.compile:
-        return eager
-    share = state.loader.batch_size // state.processes.count
+    model, choices, together = state.model, state.choices, state.processes
+    module, notes, alone = state.module.train(), choices.notes, together.count == 1
+    compile = not together.most(not choices.compile)  # or they would wait for different things
+    if choices.compile and not compile:
+        notes += ("not compiled: another process of the run cannot",)
+    share = state.loader.batch_size // together.count
     shape = (share, model.in_chans, *model.config.height_width)
     parts = torch.zeros(shape, device=state.device).tensor_split(choices.parts)
     shapes = {len(part): part for part in parts}.values()  # each is compiled by itself
-    alone, notes = state.processes.count == 1, choices.notes
-    if choices.graphs and not alone:
+    if compile and choices.graphs and not alone:
         notes += ("compiled without CUDA graphs: several processes average between them",)
-    for graphs in (True, False) if choices.graphs and alone else (False,):
-        forward = compile_model(eager, graphs=graphs)
+    ways = () if not compile else (True, False) if choices.graphs and alone else (False,)
+    for graphs in ways:
+        forward = compile_model(module, graphs=graphs)
 
         def call(x: Tensor, forward: nn.Module = forward) -> Tensor:
             labels = torch.zeros(len(x), dtype=torch.int64, device=state.device)
             targets = state.objective.targets(x, labels, state.augmentation)  # seeded every step
             return state.objective.outputs(forward, x, targets)
 
-        tried = (rehearse(eager, x, choices.precision, call=call, graphs=graphs) for x in shapes)
-        failure = next(filter(None, tried), "")
+        tried = (rehearse(module, x, choices.precision, call=call, graphs=graphs) for x in shapes)
+        failure = max(together.each(next(filter(None, tried), "")))
         if not failure:
             state.choices = dataclasses.replace(choices, graphs=graphs, notes=notes)
-            return forward
+            return together.wrap(forward)
         left = "compiled without CUDA graphs: they fail" if graphs else _NOT_COMPILED
         notes += (f"{left} here: {failure}",)
     state.choices = dataclasses.replace(choices, compile=False, graphs=False, notes=notes)
-    return eager
+    return together.wrap(module)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -124,7 +126,10 @@ def crowd(rank: int, count: int, port: int, config: TrainConfig, output: str) ->
 
 def quarrel(rank: int, count: int, port: int) -> None:
     """What processes do together: the first's result, everybody's error, turns on a machine."""
+    from datetime import timedelta
+
     import torch
+    import torch.distributed as dist
 
     from compact_vit.errors import UsageError
     from compact_vit.train.distributed import processes
@@ -140,7 +145,16 @@ def quarrel(rank: int, count: int, port: int) -> None:
         return "none"
 
     join(rank, count, port)
+    begin, given = dist.init_process_group, {}
+
+    def noted(*args, **options) -> None:
+        given.update(options)
+        begin(*args, **options)
+
+    dist.init_process_group = noted
     with processes() as many:
+        assert given["timeout"] >= timedelta(hours=12)  # one may decode for so long
+        assert many.each(str(rank)) == [str(other) for other in range(count)]
         assert many.share(lambda: rank) == 0
         assert many.agree(lambda: rank) == rank
         assert many.in_turns(lambda: rank) == rank
@@ -149,3 +163,73 @@ def quarrel(rank: int, count: int, port: int) -> None:
         assert many.most(10 * rank) == 10 * (count - 1)
         rows = many.gather(torch.full((rank,), rank))
         assert rows.tolist() == [n for n in range(count) for _ in range(n)]
+
+
+def vanish(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """The last of the processes is killed while it reads the pictures."""
+    import pytest
+
+    from compact_vit.errors import UsageError
+    from compact_vit.train import inputs
+
+    join(rank, count, port)
+    load = inputs.load_splits
+
+    def loaded(config: TrainConfig):
+        if rank == count - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(config)
+
+    inputs.load_splits = loaded
+    with pytest.raises(UsageError, match="out of reach: start all of them again, with --resume"):
+        loop.train(config, output=output, quiet=True)
+
+
+def depart(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """All stop at a time limit, and the first is slow to write."""
+    import pytest
+
+    from compact_vit.errors import Stopped
+    from compact_vit.train import save
+
+    join(rank, count, port)
+    write = save.save_checkpoint
+
+    def slowly(*args, **options) -> None:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)
+        write(*args, **options)
+
+    save.save_checkpoint = slowly
+    with pytest.raises(Stopped, match="saved: go on with --resume"):
+        loop.train(config, output=output, quiet=True, time_limit=1e-3)
+    assert Path(output, "last.pt").exists()
+
+
+def compile_apart(rank: int, count: int, port: int, config: TrainConfig) -> None:
+    """The second of two cannot compile, or finds that it fails; in the end nobody does."""
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    from compact_vit.train import state as states
+    from compact_vit.train.distributed import processes
+    from compact_vit.train.inputs import load_splits
+
+    join(rank, count, port)
+    rehearse, splits = states.rehearse, load_splits(config)
+    states.compile_model = lambda model, graphs: model
+
+    def compiled(can: bool, failure: str, together) -> states.TrainState:
+        state = states.build_state(config, splits, torch.device("cpu"), together)
+        state.choices = dataclasses.replace(state.choices, compile=can, notes=())
+        states.rehearse = lambda *args, **options: failure or rehearse(*args, **options)
+        assert isinstance(states.compiled_forward(state), DistributedDataParallel)
+        return state
+
+    with processes() as many:
+        state = compiled(rank == 0, "", many)
+        left_out = ("not compiled: another process of the run cannot",)
+        assert (state.choices.compile, state.choices.notes) == (False, ((), left_out)[rank == 0])
+        state = compiled(True, "no room" if rank == 1 else "", many)
+        assert not state.choices.compile
+        assert state.choices.notes == ("not compiled: torch.compile fails here: no room",)
+        assert compiled(True, "", many).choices.compile

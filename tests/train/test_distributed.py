@@ -187,6 +187,22 @@ def test_a_process_that_dies_ends_the_run_and_it_goes_on(
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
 
 
+def test_a_process_that_dies_before_the_first_epoch_is_a_line(start, tiny, tmp_path) -> None:
+    assert start("vanish", 2, tiny(), str(tmp_path / "run")) == [0, -signal.SIGKILL]
+    assert not (tmp_path / "run").exists()
+
+
+def test_nobody_leaves_before_all_is_saved(start, tiny, tmp_path) -> None:
+    """``torchrun`` would end the first, which writes."""
+    config = tiny(epochs=1, batch_size=2)  # 18 steps, and what was asked is agreed on every ten
+    assert start("depart", 2, config, str(tmp_path / "run")) == [0, 0]
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 0
+
+
+def test_all_compile_or_none(start, tiny) -> None:
+    assert start("compile_apart", 2, tiny(batch_size=12)) == [0, 0]
+
+
 def load_test_labels(config) -> torch.Tensor:
     from compact_vit.train.inputs import load_splits
 

@@ -99,6 +99,22 @@ def test_a_second_interrupt_leaves_at_once(everything, tmp_path, monkeypatch) ->
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
+def test_a_second_signal_does_not_cut_the_last_save(everything, tmp_path, assert_same_run) -> None:
+    config, write = everything(epochs=2), save.save_checkpoint
+    whole = train(config, output=tmp_path / "whole", quiet=True)
+
+    def told_again(*args, **options) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        steps_until(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(save, "save_checkpoint", told_again)
+        with pytest.raises(Stopped, match="saved: go on with --resume"):
+            train(config, output=tmp_path / "stopped", quiet=True)
+    assert_same_run(whole, resume(tmp_path / "stopped", quiet=True))
+
+
 def test_in_the_evaluation(everything, tmp_path, assert_same_run) -> None:
     config = everything(epochs=2)
     whole = train(config, output=tmp_path / "whole", quiet=True)
