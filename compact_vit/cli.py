@@ -10,15 +10,16 @@ import contextlib
 import errno
 import functools
 import io
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from ._version import __version__
-from .errors import Stopped, UsageError, nearest, unknown
+from .errors import OutOfReachError, Stopped, UsageError, nearest, unknown
 
 #: program -> (module that holds its ``main(argv)``, what it does)
 COMMANDS = {
@@ -67,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"compact-vit {command}".strip(), allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {_line(message)}\n")
+        self.exit(2, f"{self.prog}: error: {_line(message)}\n" if speaks() else None)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -177,11 +178,12 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             _ready_streams()
             _check_folder()
             try:
-                return main(argv)
+                with _warned_once():
+                    return main(argv)
             finally:
                 _flush()
         except UsageError as error:
-            if not speaks():
+            if not speaks() and not isinstance(error, OutOfReachError):
                 return 2
             message = str(error)
         except BrokenPipeError:  # the reader (head, less) went away
@@ -204,6 +206,18 @@ def program(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
         return 2
 
     return guarded
+
+
+@contextlib.contextmanager
+def _warned_once() -> Iterator[None]:
+    """Within, only the first of several processes warns: what it warns of all would."""
+    log = logging.getLogger(__package__)
+    before = log.level
+    log.setLevel(before if speaks() else logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _say(text: str) -> None:
@@ -259,7 +273,12 @@ def _flush() -> None:
 
 def speaks() -> bool:
     """Whether this process speaks for its run: of those that ``torchrun`` starts only the first."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    return not several() or os.environ.get("RANK", "0") == "0"
+
+
+def several() -> bool:
+    """Whether this process says that it is one of several, as those of ``torchrun`` do."""
+    return os.environ.get("WORLD_SIZE", "") not in ("", "1")
 
 
 @program

@@ -16,6 +16,10 @@ class UsageError(ValueError):
     """
 
 
+class OutOfReachError(UsageError):
+    """That another process of a run is gone, which is said by whichever is left."""
+
+
 class Stopped(Exception):  # noqa: N818  # it is no error
     """A run that stopped where it was asked to, with its state saved.
 

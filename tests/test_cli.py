@@ -11,7 +11,7 @@ import pytest
 
 from compact_vit import __version__
 from compact_vit.cli import COMMANDS, Parser, main, pixels, program
-from compact_vit.errors import UsageError, nearest, unknown
+from compact_vit.errors import OutOfReachError, UsageError, nearest, unknown
 
 
 def test_every_program_of_the_table_runs(capsys) -> None:
@@ -155,3 +155,16 @@ def test_nearest_and_unknown() -> None:
     assert str(unknown("fruit", "x", ["apple", "pear"])) == (
         "unknown fruit 'x': choose from apple, pear"
     )
+
+
+def test_whoever_is_left_says_that_another_is_gone(monkeypatch, capsys) -> None:
+    def gone(argv) -> int:
+        raise OutOfReachError("a process is gone")
+
+    def wrong(argv) -> int:
+        raise UsageError("as the first says")
+
+    for variable, value in (("WORLD_SIZE", "2"), ("RANK", "1")):
+        monkeypatch.setenv(variable, value)
+    assert (program(gone)([]), program(wrong)([])) == (2, 2)
+    assert capsys.readouterr().err == "error: a process is gone\n"

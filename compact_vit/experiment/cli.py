@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cli import Chooser, Parser, program
+from ..cli import Chooser, Parser, program, several
 from ..errors import UsageError, tell
 from ..strict_yaml import assignment
 from .fields import check_field
@@ -51,7 +50,7 @@ def _search(args: argparse.Namespace) -> int:
 
 def _how(args: argparse.Namespace) -> dict[str, Any]:
     """What both kinds of experiment are asked alike."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if several():
         raise UsageError(
             "an experiment must be started once, without torchrun: --workers trains several runs "
             "at a time"

@@ -18,7 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import UsageError
+from ..cli import several
+from ..errors import OutOfReachError, UsageError
 
 #: How long the others wait for one that decodes, downloads or writes; one that dies is noticed at
 #: once by its connections.
@@ -80,6 +81,13 @@ class Processes:
         largest = torch.tensor(value)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return int(largest)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of the ``value`` of all."""
+        if self.count > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
 
     def each(self, value: str) -> list[str]:
         """The ``value`` of all, in their order."""
@@ -152,17 +160,18 @@ def processes() -> Iterator[Processes]:
     They talk through torch's own engine: gloo between CPUs, NCCL between GPUs, of which each
     process takes the one of its local number. Raises ``UsageError`` where another is gone.
     """
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count == "1":
+    if not several():
         yield ALONE
         return
-    try:
-        one = Processes(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
-    except (KeyError, ValueError) as error:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+    told = {name: os.environ.get(name, "") for name in names}
+    wrong = [name for name, value in told.items() if not value.isdecimal()]
+    if wrong or not os.environ.get("MASTER_ADDR"):
         raise UsageError(
-            f"WORLD_SIZE is {count}, but {error} says no number: start several processes with "
-            "torchrun, or unset WORLD_SIZE"
-        ) from None
+            f"WORLD_SIZE is {told['WORLD_SIZE']!r}, but {(*wrong, 'MASTER_ADDR')[0]} is not as "
+            "torchrun sets it: start several processes with torchrun, or unset WORLD_SIZE"
+        )
+    one = Processes(int(told["RANK"]), int(told["WORLD_SIZE"]), int(told["LOCAL_RANK"]))
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(one.local % torch.cuda.device_count())
@@ -177,7 +186,7 @@ def processes() -> Iterator[Processes]:
     except RuntimeError as error:
         if not _lost(error):
             raise
-        raise UsageError(
+        raise OutOfReachError(
             "a process of the run has ended or is out of reach: start all of them again, with "
             "--resume RUN if it had begun"
         ) from error

@@ -6,11 +6,13 @@ Letters: B batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .._version import __version__
 from ..baselines.config import TimmConfig
 from ..baselines.pretrained import timm_statistics
 from ..data.augment import (
@@ -87,8 +89,26 @@ def load_splits(config: TrainConfig) -> DataSplits:
     return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))
 
 
+def _need_one_run(config: TrainConfig, together: Processes) -> None:
+    """Refuse processes that are asked for different runs, where files lie apart, or by other code.
+
+    They would take other steps, whose weights nobody compares.
+    """
+    own = {"version": __version__, **config.to_dict()}
+    of_places = {"data_dir", "download", "init_from", "teacher", "track"}
+    asked = list(map(json.loads, together.each(json.dumps(own))))
+    for name in own.keys() - of_places:
+        values = [repr(other.get(name)) for other in asked]
+        if len(set(values)) > 1:
+            raise UsageError(
+                f"the processes of a run must be asked for the same, got {name} "
+                f"{' and '.join(sorted(set(values)))}: give every machine the same command"
+            )
+
+
 def load_alike(config: TrainConfig, together: Processes) -> DataSplits:
     """The same for each of several processes; ``UsageError`` if they find different pictures."""
+    _need_one_run(config, together)
     splits = together.in_turns(lambda: load_splits(config))
     if len(set(together.each(str(splits.marks())))) > 1:
         raise UsageError(

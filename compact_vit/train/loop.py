@@ -63,8 +63,7 @@ def train(
     output = None if output is None else Path(os.path.expanduser(output))
     with one_at_a_time(), processes() as together, ExitStack() as held:
         held.enter_context(learning(config.deterministic))
-        if output is not None:
-            together.share(lambda: check_output(output))
+        together.share(lambda: None if output is None else check_output(output))
         run = _Run.build(config, together, quiet, time_limit)
         together.agree(lambda: start_from(run.state, config))
         created = RunFolder.create(output, with_whole_paths(config))

@@ -181,11 +181,7 @@ def build_state(
     """The state before the first step, the same in all processes; ``fetch`` pretrained weights."""
     weights, order = (int(s) for s in np.random.SeedSequence(config.seed).generate_state(2))
     order_generator = torch.Generator().manual_seed(order)
-    batch_size = min(config.batch_size, len(splits.train))
-    if batch_size % processes.count:
-        raise UsageError(
-            f"batch_size must be a multiple of the {processes.count} processes, got {batch_size}"
-        )
+    batch_size = _batch_size(config.batch_size, len(splits.train), processes.count)
     loader = BatchLoader(
         splits.train,
         batch_size,
@@ -197,7 +193,9 @@ def build_state(
     )
     share, steps = batch_size // processes.count, config.epochs * len(loader)
     choices = choose(config, len(splits.mean), device, share, steps)
-    told = _left_out(len(splits.train), batch_size) + told_of_unequal(config, splits)
+    told = _left_out(len(splits.train), batch_size, processes.count) + told_of_unequal(
+        config, splits
+    )
     choices = dataclasses.replace(choices, notes=(*choices.notes, *told))
     torch.manual_seed(weights)
     model = build_model(
@@ -232,14 +230,31 @@ def build_state(
     )
 
 
-def _left_out(pictures: int, batch_size: int) -> list[str]:
+def _batch_size(wanted: int, pictures: int, processes: int) -> int:
+    """The pictures in a batch of ``wanted`` where there are so many; all processes' together."""
+    size = min(wanted, pictures)
+    if size % processes:
+        fits = (
+            f": the {pictures:,} training pictures make one batch, take {size - size % processes}"
+        )
+        raise UsageError(
+            f"batch_size must be a multiple of the {processes} processes, got {wanted}"
+            f"{fits if size < wanted else ''}"
+        )
+    return size
+
+
+def _left_out(pictures: int, batch_size: int, processes: int) -> list[str]:
     """A line where an epoch, which has whole batches only, leaves out many of its ``pictures``."""
     left = pictures % batch_size
     if left <= pictures / 10:
         return []
+    sizes = range(batch_size, batch_size // 2, -processes)
+    fits = min(sizes, key=lambda size: pictures % size)
+    way_out = f": --batch-size {fits} leaves out {pictures % fits}" if fits < batch_size else ""
     return [
         f"every epoch leaves out another {left} of the {pictures:,} training pictures, which make "
-        f"no whole batch of {batch_size}: a smaller --batch-size leaves out fewer"
+        f"no whole batch of {batch_size}{way_out}"
     ]
 
 

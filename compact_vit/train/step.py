@@ -92,7 +92,7 @@ def _update(state: TrainState, config: TrainConfig, loss: Tensor) -> tuple[Tenso
     scaler.unscale_(optimizer)
     gradients = [p.grad for p in state.module.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
-    broken = ~(loss + norm).isfinite()
+    broken = ~(state.processes.total(loss) + norm).isfinite()  # in all, or their weights would part
     if config.clip_grad:
         nn.utils.clip_grads_with_norm_(state.module.parameters(), config.clip_grad, norm)
     if scaler.is_enabled():  # it leaves the step out by itself

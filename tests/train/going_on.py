@@ -233,3 +233,35 @@ def compile_apart(rank: int, count: int, port: int, config: TrainConfig) -> None
         assert not state.choices.compile
         assert state.choices.notes == ("not compiled: torch.compile fails here: no room",)
         assert compiled(True, "", many).choices.compile
+
+
+def ask_apart(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """Machines that are each given a command of their own, the first without ``output``."""
+    import pytest
+
+    from compact_vit.errors import UsageError
+
+    join(rank, count, port)
+    own = dataclasses.replace(config, lr=(1 + rank) / 100)
+    with pytest.raises(UsageError, match=r"same, got lr 0\.01 and 0\.02: give every machine the"):
+        loop.train(own, output=output if rank else None, quiet=True)
+
+
+def overflow(rank: int, count: int, port: int, config: TrainConfig, output: str) -> None:
+    """The second's loss is infinite in two steps, and the gradient of it is not."""
+    import torch
+
+    from compact_vit.train import objective
+
+    join(rank, count, port)
+    real, calls = objective.Classification.loss, []
+
+    def loss(*args):
+        calls.append(1)
+        infinite = rank == 1 and len(calls) in (1, 2)
+        return real(*args) + (torch.inf if infinite else 0.0)
+
+    objective.Classification.loss = loss
+    result = loop.train(config, output=output, quiet=True)
+    weights = result.model.state_dict().values()
+    torch.save([w.cpu() for w in weights], f"{output}-{rank}.pt")

@@ -22,7 +22,9 @@ from compact_vit.evaluate import evaluate_run
 from compact_vit.train import resume, train
 from compact_vit.train.checkpoint import load_checkpoint
 from compact_vit.train.distributed import ALONE, Processes, processes
+from compact_vit.train.inputs import load_splits
 from compact_vit.train.run import RunFolder
+from compact_vit.train.state import build_state
 
 #: no draw: what one process computes, two must
 STILL = {
@@ -297,6 +299,34 @@ def test_different_pictures_are_refused(start, tiny, tmp_path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_machines_are_asked_for_the_same(start, tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert start("ask_apart", 2, tiny(), str(tmp_path / "run")) == [0, 0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_finite_elsewhere_leaves_the_step_out_in_all(start, tiny, tmp_path) -> None:
+    config = tiny(**STILL, epochs=1, batch_size=6)
+    assert start("overflow", 2, config, str(tmp_path / "run")) == [0, 0]
+    first, second = (torch.load(tmp_path / f"run-{rank}.pt") for rank in (0, 1))
+    assert all(map(torch.equal, first, second))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["skipped_steps"] == 2
+
+
+def test_what_is_wrong_is_said_by_the_first_alone(picture_folder, tmp_path) -> None:
+    (picture_folder / "train" / "red" / "bad.png").write_text("no picture")
+    words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--model", "cvt_2_8"]
+    words += ["--img-size", "16", "--device", "cpu", "--batch-size", "12", "--epochs", "1"]
+    words += ["--quiet", "--on-bad-picture", "skip", "--output", str(tmp_path / "run")]
+    ends = command(words, 2)
+    assert [end.returncode for end in ends] == [0, 0]
+    assert "bad.png" in ends[0].stderr
+    assert [end.stderr.count("\n") for end in ends] == [1, 0]
+    ends = command(["--dropuot", "0.1"], 2)
+    assert [end.returncode for end in ends] == [2, 2]
+    assert [end.stderr.count("\n") for end in ends] == [1, 0]
+
+
 def test_torchrun(picture_folder, tmp_path) -> None:
     words = ["--dataset", "folder", "--data-dir", str(picture_folder), "--img-size", "16"]
     words += ["--model", "cvt_2_8", "--device", "cpu", "--batch-size", "12", "--epochs", "1"]
@@ -365,11 +395,29 @@ def test_deterministic_holds_within_the_run(tiny, tmp_path, monkeypatch) -> None
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_half_an_environment_is_refused(monkeypatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.delenv("RANK", raising=False)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RANK", ""), ("WORLD_SIZE", "two"), ("MASTER_PORT", "-1"), ("MASTER_ADDR", "")],
+)
+def test_half_an_environment_is_refused(monkeypatch, name, value) -> None:
+    whole = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "1"}
+    for variable, usual in (whole | {"MASTER_ADDR": "127.0.0.1", name: value}).items():
+        monkeypatch.setenv(variable, usual)
     with (
-        pytest.raises(UsageError, match="'RANK' says no number: start several processes with"),
+        pytest.raises(UsageError, match=f"but {name} is not as torchrun sets it: start several"),
         processes(),
     ):
         pass
+
+
+def test_an_empty_number_of_processes_is_none(monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    with processes() as one:
+        assert one is ALONE
+
+
+def test_a_batch_that_cannot_be_shared(tiny) -> None:
+    config, two = tiny(overfit=25, batch_size=128), Processes(0, 2, 0)
+    splits, cpu = load_splits(config), torch.device("cpu")
+    with pytest.raises(UsageError, match=r"got 128: the 25 training .*, take 24$"):
+        build_state(config, splits, cpu, two)

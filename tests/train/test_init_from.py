@@ -67,6 +67,7 @@ def test_what_is_said_at_the_start_is_kept(source, tiny, tmp_path, assert_same_r
     whole = train(config, output=tmp_path / "whole", quiet=True)
     left_out, told = whole.summary["notes"]
     assert left_out.startswith("every epoch leaves out another 16 of the 36")
+    assert left_out.endswith("no whole batch of 20: --batch-size 18 leaves out 0")
     assert told == f"starting from epoch {load_model(source).epoch} of {source}"
 
     def stop(row) -> None:
