@@ -63,9 +63,9 @@ def _shipped_cfgs() -> dict[str, dict[str, Any]]:
 #: The named members, and what has weights besides.
 _NAMES = list(dict.fromkeys([*named_models(), *shipped()]))
 
-default_cfgs = generate_default_cfgs(
-    {**{name: _default_cfg(name) for name in _NAMES}, **_shipped_cfgs()}
-)
+_SHIPPED = _shipped_cfgs()
+
+default_cfgs = generate_default_cfgs({**{name: _default_cfg(name) for name in _NAMES}, **_SHIPPED})
 
 
 def _checked(state: dict[str, Tensor], model: CompactTransformer) -> dict[str, Tensor]:
@@ -104,8 +104,14 @@ def _tell(model: CompactTransformer, pretrained: bool) -> None:
     """Make what timm's entry of the name says of its weights and their input ``model``'s own."""
     known = model.pretrained_cfg  # timm's default_cfg of the model is the same dictionary
     known |= as_taken(known, model.config)
+    of_weights, package = (*OF_CLASSES, "license"), list(_SHIPPED.values())
+    other = known.get("source") not in ("hf-hub", "local-dir")
+    if pretrained and other and known.get("file") not in [card["file"] for card in package]:
+        for said in of_weights:  # of the package's weights, in whose place a file was given
+            if known.get(said) in [card.get(said) for card in package]:
+                known.pop(said, None)
     if not pretrained or model.num_classes != known["num_classes"]:
-        for said in OF_CLASSES if pretrained else (*OF_CLASSES, "license"):
+        for said in OF_CLASSES if pretrained else of_weights:
             known.pop(said, None)
 
 

@@ -242,3 +242,19 @@ def test_graph_tracing(name: str) -> None:
     graph.train()
     graph(x)["head"].square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_weights_of_a_file_are_not_said_to_be_the_packages(tmp_path):
+    """Whose classes, data set and licence they have not."""
+    own = compact_vit.create_model("cct_2_3x2")
+    torch.save(own.state_dict(), tmp_path / "new.pth")
+    for more in ({}, {"label_names": tuple("abcdefghij"), "license": "cc0"}):
+        overlay = {"file": str(tmp_path / "new.pth"), **more}
+        model = timm.create_model("cct_2_3x2", pretrained=True, pretrained_cfg_overlay=overlay)
+        assert torch.equal(model.head.weight, own.head.weight)
+        said = {"label_names", "description", "tag", "license"} & model.pretrained_cfg.keys()
+        assert said == more.keys()
+        model.save_pretrained(tmp_path / "again")
+        assert "airplane" not in (tmp_path / "again" / "config.json").read_text()
+    shipped = timm.create_model("cct_2_3x2", pretrained=True)
+    assert shipped.pretrained_cfg["label_names"][0] == "airplane"

@@ -1,4 +1,4 @@
-"""Any baseline from its configuration, with the methods that timm's models have.
+"""Any baseline from its configuration, with the methods of a classifier of timm's.
 
 Letters: B batch, C channels, H x W pixels, F features, K classes.
 """
@@ -41,6 +41,18 @@ def build_body(config: BaselineConfig) -> Body:
     return body, features
 
 
+@torch.fx.wrap  # what is traced looks when it is called
+def _of_size(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """``x [B, C, H, W]``; ``UsageError`` if H and W are not ``size``."""
+    if tuple(x.shape[-2:]) != size:
+        (height, width), got = size, "x".join(map(str, x.shape[-2:]))
+        raise UsageError(
+            f"the model was built for pictures of {height}x{width} pixels, got {got}: "
+            "build it with that img_size"
+        )
+    return x
+
+
 class Baseline(nn.Module):
     """A body that its configuration describes and a linear classifier: ``[B, C, H, W] -> [B, K]``.
 
@@ -59,15 +71,10 @@ class Baseline(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """What the classifier is given: ``[B, C, H, W] -> [B, F]``."""
-        config = self.config
-        if not config.any_size and tuple(x.shape[-2:]) != config.height_width:
-            (height, width), got = config.height_width, "x".join(map(str, x.shape[-2:]))
-            raise UsageError(
-                f"the model was built for pictures of {height}x{width} pixels, got {got}: "
-                "build it with that img_size"
-            )
-        if self.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
+        if not self.config.any_size:
+            x = _of_size(x, self.config.height_width)
+        if self.channels_last:  # as vmap knows it
+            x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         return self.body(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

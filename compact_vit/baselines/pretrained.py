@@ -8,12 +8,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UsageError, unknown
 from .blocks import hidden_layers, initialise
 from .config import TimmConfig
+
+
+@torch.fx.wrap  # what is traced chooses when it is called
+def _resized(x: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if tuple(x.shape[-2:]) == size:
+        return x
+    whole = x.to(torch.promote_types(x.dtype, torch.float32))  # on CPUs there is none in half
+    found = F.interpolate(whole, size, mode=mode, antialias=True, align_corners=False)
+    return found.to(x.dtype)
 
 
 class Resize(nn.Module):
@@ -24,9 +34,7 @@ class Resize(nn.Module):
         self.size, self.mode = size, mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[-2:]) == self.size:
-            return x
-        return F.interpolate(x, self.size, mode=self.mode, antialias=True, align_corners=False)
+        return _resized(x, self.size, self.mode)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, mode={self.mode}"

@@ -99,16 +99,16 @@ class BatchLoader:
         if not self._resumed or self._order is None:
             self._order, self._position = self._draw(), 0
         self._resumed = False
-        return self._batches(self._order)
+        return self._batches(self._order, self._position)
 
     def _draw(self) -> Tensor:
         if self._generator is None:
             return torch.arange(len(self._labels))
         return torch.randperm(len(self._labels), generator=self._generator)
 
-    def _batches(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, order: Tensor, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         local = order.to(self._images.device)
-        starts = range(self._position, self._length, self.batch_size)
+        starts = range(first, self._length, self.batch_size)
         spans = (
             self._share(local[start : min(start + self.batch_size, self._length)])
             for start in starts

@@ -50,10 +50,12 @@ class Pictures:
                 f"wanted as many labels as pictures, got {count} pictures and "
                 f"{len(self.labels)} labels"
             )
-        if (self.images.dtype, self.labels.dtype) != (torch.uint8, torch.int64):
+        kinds = [(given.dtype, given.dim()) for given in (self.images, self.labels)]
+        if kinds != [(torch.uint8, 4), (torch.int64, 1)]:
             raise UsageError(
-                "pictures must be uint8 [N,C,H,W] and labels int64 [N], "
-                f"got {self.images.dtype} and {self.labels.dtype}"
+                "pictures must be uint8 [N,C,H,W] and labels int64 [N], got "
+                f"{self.images.dtype} {list(self.images.shape)} and "
+                f"{self.labels.dtype} {list(self.labels.shape)}"
             )
 
     def __len__(self) -> int:

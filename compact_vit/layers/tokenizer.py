@@ -83,5 +83,6 @@ class ConvTokenizer(nn.Module):
         x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             # not in place, though neither pool nor norm needs its output: hooks may have it
-            x = F.relu(norm(F.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1)))
+            # nor F.max_pool2d, of which no trace can be saved
+            x = F.relu(norm(torch.max_pool2d(conv(x), kernel_size=3, stride=2, padding=1)))
         return x.flatten(2).transpose(1, 2)  # [B, D, h, w] -> [B, N, D]

@@ -93,6 +93,9 @@ class Preprocess:
             values = getattr(self, name)
             if not values or not all(map(is_real, values)):
                 raise UsageError(f"{name} must be a number for each channel, got {values!r:.60}")
+        if max(self.mean) > 1:
+            wanted = "of values from 0 to 1: divide levels of 0 to 255 by 255"
+            raise UsageError(f"mean must be {wanted}, got {self.mean!r:.60}")
         if len(self.mean) != len(self.std) or min(self.std) <= 0:
             wanted = f"{len(self.mean)} positive numbers, as many as the means"
             raise UsageError(f"std must be {wanted}, got {self.std!r:.60}")

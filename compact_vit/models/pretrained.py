@@ -31,7 +31,7 @@ from .reference import load_reference_state_dict
 from .shipped import CARD, WEIGHTS, nothing_at, weights_at
 
 #: What makes another model of a compact transformer, and does not show in its weights' shapes.
-_UNSEEN = ("family", "num_heads", "residual")
+_UNSEEN = ("family", "kernel_size", "num_convs", "num_heads", "residual")
 
 #: A model on the hub.
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")

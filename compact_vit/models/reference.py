@@ -129,6 +129,7 @@ def _unwrapped(state: Mapping[str, Any]) -> dict[str, Tensor]:
             "compact_vit.train"
         )
     clean = {re.sub(r"^(module\.|_orig_mod\.)+", "", str(key)): v for key, v in state.items()}
+    clean.pop("n_averaged", None)  # a count that torch's AveragedModel keeps
     for key, value in clean.items():
         if not isinstance(value, Tensor):
             raise UsageError(

@@ -10,9 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from compact_vit import UsageError, create_model
 from compact_vit.baselines import Baseline, MLPConfig
+from compact_vit.baselines.pretrained import Resize
 
 #: One small member of each kind.
 SMALL: dict[str, dict[str, Any]] = {
@@ -285,3 +287,26 @@ def test_dropout_acts_in_training_and_not_on_pictures() -> None:
 
 def test_no_parameter_of_more_dimensions_is_spared_decay(name: str) -> None:
     assert build(name).no_weight_decay() == set()
+
+
+@pytest.mark.filterwarnings("ignore:The nodes obtained by tracing")
+def test_taken_apart_and_mapped(name: str) -> None:
+    """By torchvision's and torch's own tools, as compact transformers are."""
+    model = build(name).eval()
+    x = torch.randn(2, model.in_chans, *model.config.height_width)
+    graph = create_feature_extractor(model, ["head"])
+    assert torch.equal(graph(x)["head"], model(x))
+    if not model.config.any_size:
+        with pytest.raises(UsageError, match="the model was built for pictures of"):
+            graph(x[..., 1:])
+    mapped = torch.func.vmap(lambda picture: model(picture[None])[0])(x)
+    torch.testing.assert_close(mapped, model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pictures_in_half_are_scaled_for_timms_models(dtype: torch.dtype) -> None:
+    resize = Resize((16, 12), "bicubic")
+    x = torch.rand(2, 3, 9, 20)
+    found = resize(x.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), resize(x), rtol=0, atol=0.02)

@@ -301,6 +301,7 @@ def test_a_strided_batch_is_as_good_as_a_contiguous_one():
         (lambda: RandomResizedCrop(ratio=(0, 1)), "ratio must be a pair"),
         (lambda: RandomResizedCrop(interpolation="cubic"), "did you mean 'bicubic'"),
         (lambda: Normalize((0.5,), (0.5, 0.5, 0.5)), r"std must be 1 numbers, got \(0.5, 0"),
+        (lambda: Normalize((127.5,), (127.5,)), "mean must be a number from 0 to 1, got 127.5"),
         (lambda: Normalize((0.5,), (0.0,)), r"std must be positive, got \(0.0,\)"),
         (lambda: Normalize((0.5,), (1.0,), torch.int32), "dtype must be a floating point type"),
         (lambda: Normalize(0.5, 0.2), r"mean must be 1 or 3 numbers, such as \(0.5,\), got 0.5"),

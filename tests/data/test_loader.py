@@ -38,9 +38,19 @@ def flat(batches: list[list[int]]) -> list[int]:
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (torch.rand(4, 3, 8, 8), torch.zeros(4).long(), "must be uint8 .* got torch.float32 and"),
-        (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(4).int(), "int64 .*, got torch.uint8 and t"),
+        (
+            torch.rand(4, 3, 8, 8),
+            torch.zeros(4).long(),
+            "must be uint8 .* got torch.float32",
+        ),
+        (
+            torch.zeros(4, 3, 8, 8).byte(),
+            torch.zeros(4).int(),
+            "int64 .*, got .* torch.int32",
+        ),
         (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(5).long(), "got 4 pictures and 5 labels"),
+        (torch.zeros(4, 8, 8).byte(), torch.zeros(4).long(), r"got torch.uint8 \[4, 8, 8\] and"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(4, 1).long(), r"int64 \[4, 1\]$"),
     ],
 )
 def test_pictures_that_are_none(images, labels, said):
@@ -53,6 +63,18 @@ def test_in_order():
     assert len(loader) == 3
     assert epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
     assert epoch(loader) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("prefetch", [None, 2])
+def test_two_iterations_at_once_are_two_epochs(prefetch):
+    loader = BatchLoader(numbered(10), 3, shuffle=False, generator=None, prefetch=prefetch)
+    whole = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    pairs = [(a[1].tolist(), b[1].tolist()) for a, b in zip(loader, loader, strict=True)]
+    assert pairs == [(batch, batch) for batch in whole]
+    first, second = iter(loader), iter(loader)
+    next(first)
+    assert [labels.tolist() for _, labels in second] == whole
+    assert [labels.tolist() for _, labels in first] == whole[1:]
 
 
 def test_batches_are_pictures_with_their_labels():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -335,6 +336,7 @@ def test_features_by_torchvision(name, positional) -> None:
     torch.manual_seed(0)
     model = create_model(name, positional_embedding=positional).eval()
     graph = create_feature_extractor(model, ["blocks.0", "norm", "head"])
+    pickle.dumps(graph)
     for size in ((32, 32), (48, 24)):  # a graph that does not freeze the picture's size
         x = torch.randn(2, 3, *size)
         found = graph(x)

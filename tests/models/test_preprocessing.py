@@ -251,6 +251,11 @@ def test_many_channels() -> None:
         prepared(picture(8, 8))
 
 
+def test_levels_of_0_to_255_are_no_means() -> None:
+    with pytest.raises(UsageError, match=r"^mean must be of values from 0 to 1: divide .* by 255,"):
+        Preprocess.of({"mean": (125.3, 123.0, 113.9), "std": (63.0, 62.1, 66.7)}, 3, (32, 32))
+
+
 @pytest.mark.parametrize("wrong", [(0.1, 0.9), (0.1, 0.2, 0.3, 0.4), (), [], 0.5, "0.5", None])
 @pytest.mark.parametrize("name", ["mean", "std"])
 def test_a_number_for_each_channel_or_one_for_all(name, wrong) -> None:

@@ -592,7 +592,10 @@ def test_the_card_is_titled_by_its_folder_wherever_it_is_said(tmp_path, monkeypa
     assert "\n# letters\n" in Path("README.md").read_text()
 
 
-@pytest.mark.parametrize(("option", "value"), [("residual", "pre_norm"), ("num_heads", 1)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("residual", "pre_norm"), ("num_heads", 1), ("kernel_size", 7), ("num_convs", 1)],
+)
 def test_options_that_fit_and_mean_something_else(package, folder, option, value) -> None:
     for build_ in (
         lambda: create_model("cct_2_3x2", pretrained=True, **{option: value}),

@@ -252,6 +252,19 @@ def test_averaged_weights_are_taken_where_there_are_both(tmp_path, plain, averag
     assert torch.equal(model.head.weight, source.head.weight)
 
 
+def test_torchs_own_averages_are_taken(tmp_path) -> None:
+    """Which keep a count beside the weights, as in the files of torchvision's training script."""
+    source, model, other = (create_model("cct_2_3x2") for _ in range(3))
+    average = torch.optim.swa_utils.AveragedModel(source).state_dict()
+    assert "n_averaged" in average
+    load_reference_state_dict(model, average)
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": create_model("cct_2_3x2").state_dict(), "model_ema": average}, path)
+    load_reference_state_dict(other, path)
+    for filled in (model, other):
+        assert torch.equal(filled.head.weight, source.head.weight)
+
+
 def test_a_checkpoint_of_a_training_script(tmp_path: Path) -> None:
     """timm's saver, which the published ``train.py`` uses, keeps its arguments in the file."""
     source, model, x = random_model(), random_model(), torch.randn(2, 3, 32, 32)

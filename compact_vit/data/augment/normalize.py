@@ -5,6 +5,7 @@ B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sized
 from dataclasses import dataclass
 
@@ -30,8 +31,8 @@ class Normalize:
             given = getattr(self, field)
             several = isinstance(given, Sized) and len(given) in (1, 3)
             require(several, field, "1 or 3 numbers, such as (0.5,)", given)
-            for value in given:
-                require_number(field, value, 0)
+            for value in given:  # of values from 0 to 1, and not from 0 to 255
+                require_number(field, value, 0, 1 if field == "mean" else math.inf)
             object.__setattr__(self, field, tuple(given))  # a list is no key
         require(len(self.mean) == len(self.std), "std", f"{len(self.mean)} numbers", self.std)
         require(min(self.std) > 0, "std", "positive", self.std)
