@@ -43,7 +43,7 @@ def open_split(
     dataset: str | None = None,
 ) -> tuple[TrainedModel, Pictures]:
     """The model in the folder ``run`` and a ``split`` of its data set, as ``evaluate_run`` asks."""
-    from .train.inputs import load_splits
+    from .train.inputs import load_again
     from .train.trained import load_model
 
     if split not in SPLITS:
@@ -54,7 +54,7 @@ def open_split(
         trained = open_weights(run, checkpoint, dataset, data_dir)
     config = dataclasses.replace(trained.config, data_dir=data_dir or trained.config.data_dir)
     check_own_splits(config)
-    splits = load_splits(config)
+    splits = load_again(config, run)
     pictures: Pictures | None = getattr(splits, split)
     if pictures is None:
         raise UsageError(f"there is no validation split: --split must be test, got {split}")
@@ -224,8 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from .plots import check_picture, plot_confusion, plot_reliability, save_figure
 
-    confusion, reliability = _places(args)
-    check_picture(confusion)
+    check_picture(_places(args)[0])
     given = {k: v for k, v in vars(args).items() if k not in ("output", "json")}
     trained, evaluation = evaluate_run(**given)
     precision = args.precision
@@ -235,7 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     report = class_report(evaluation, trained.classes)
     calibration = calibrate(evaluation.probabilities, evaluation.labels)
-    dataset, split = data_name(trained.config), tested_on(trained, args.split)
+    dataset, args.split = data_name(trained.config), tested_on(trained, args.split)
+    confusion, reliability = _places(args)
     title = describe(trained, args.split)
     if args.pictures is not None:
         dataset = os.path.basename(os.path.realpath(args.pictures))
@@ -250,7 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     whole = {
         "model": trained.config.model,
         "dataset": dataset,
-        "split": split if args.pictures is None else None,
+        "split": args.split if args.pictures is None else None,
         "epoch": trained.epoch,
         **progress_of(args.run, trained),
         "holds_training_pictures": None

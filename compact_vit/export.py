@@ -116,7 +116,8 @@ def _summary_of(run: RunFolder) -> dict[str, Any]:
     """The summary of ``run``; ``UsageError`` for one that is damaged, or of no use to others."""
     from .score.runs import read_summary
 
-    summary = read_summary(run, (*_TOLD, ("best", dict, bool)))
+    wanted = (("best", dict, bool), ("final.epoch", int, lambda v: v >= 1))
+    summary = read_summary(run, (*_TOLD, *wanted))
     if "overfit" in summary:
         raise UsageError(
             f"'{run.path}' has learnt a few pictures by heart, to train and to test on: export a "
@@ -127,10 +128,11 @@ def _summary_of(run: RunFolder) -> dict[str, Any]:
 
 def _training(trained: TrainedModel, summary: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights came about."""
-    config = trained.config
+    config, done = trained.config, summary["final"]["epoch"]
     return {
         "recipe": config.recipe,
-        "epochs": config.epochs,
+        "epochs": done,
+        **({"planned_epochs": config.epochs} if done != config.epochs else {}),
         "epoch": trained.epoch,
         "seed": config.seed,
         "command": command_of(config),
@@ -256,9 +258,10 @@ def _told(card: Mapping[str, Any], output: Path) -> str:
         f"{megabytes:.2f} MB"
     ]
     if results is not None:
+        score, epoch = size["score"]["value"], card["training"]["epoch"]
         lines.append(
-            f"{results['accuracy']:.2f}% of {results['n']:,} test pictures, "
-            f"score {size['score']['value']:.3f}"
+            f"{results['accuracy']:.2f}% of {results['n']:,} test pictures by epoch {epoch}, "
+            f"computed in {results['precision']}, score {score:.3f}"
         )
     return "\n".join([*lines, f"everything is in {output}"])
 

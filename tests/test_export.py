@@ -239,13 +239,25 @@ def test_other_runs_have_no_path_in_the_command() -> None:
     assert "--teacher RUN " in command_of(TrainConfig(teacher="/home/somebody/run"))
 
 
+def test_a_run_that_stopped_early_says_how_many_epochs_it_took(run, tmp_path) -> None:
+    stopped = shutil.copytree(run, tmp_path / "stopped")
+    config = json.loads((run / "config.json").read_text())
+    (stopped / "config.json").write_text(json.dumps(config | {"epochs": 40}))
+    for path, epochs in ((run, "3 epochs"), (stopped, "3 epochs of 40 planned")):
+        card = export_run(path, tmp_path / "out", test=False, device="cpu")
+        assert card["training"]["epochs"] == 3
+        text = (tmp_path / "out" / "README.md").read_text()
+        assert f"{config['recipe']}, {epochs}, seed 3; these are of epoch" in text
+
+
 def test_the_command_line(run, tmp_path, capsys) -> None:
     words = [str(run), "--output", str(tmp_path / "out"), "--half", "--device", "cpu"]
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     size = (tmp_path / "out" / "model.safetensors").stat().st_size / 1e6
     assert lines[0].endswith(f"parameters in float16, {size:.2f} MB")
-    assert "of 360 test pictures, score" in lines[1]
+    epoch = load_model(run).epoch
+    assert f"of 360 test pictures by epoch {epoch}, computed in fp32, score" in lines[1]
     assert lines[2] == f"everything is in {tmp_path / 'out'}"
     assert main([*words, "--json"]) == 0  # over what it wrote itself
     card = json.loads(capsys.readouterr().out)

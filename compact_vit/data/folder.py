@@ -73,7 +73,9 @@ def load_folder(
     bad = [(files[part][row].path, why) for part in packs for row, why in packs[part].bad.items()]
     if bad:
         total = sum(map(len, files.values()))
-        _log.warning("warning: %s", BadPicturesError(bad, total, "left out"))
+        stay = "; keep them there, for the test pictures are drawn among them"
+        told = "left out" + (stay if test_fraction else "")
+        _log.warning("warning: %s", BadPicturesError(bad, total, told))
     advice = "of 16-bit files the upper 8 bits are read: stretch what has fewer first"
     warn_of_dark(shown(root), packs["train"].mean, packs["train"].std, advice)
     return DataSplits(
@@ -84,7 +86,7 @@ def load_folder(
         mean=packs["train"].mean,
         std=packs["train"].std,
         skipped=len(bad),
-        files=_checksum(files),
+        files=_checksum(files, packs),
     )
 
 
@@ -106,9 +108,12 @@ def _divided(
     }
 
 
-def _checksum(files: dict[str, list[PictureFile]]) -> str:
-    """Of the names of all files in their order, by which those that are held out are drawn."""
-    names = [[part, *(file.name for file in files[part])] for part in sorted(files)]
+def _checksum(files: dict[str, list[PictureFile]], packs: dict[str, Packed]) -> str:
+    """Of the names of all pictures in their order, by which those that are held out are drawn."""
+    names = [
+        [part, *(file.name for row, file in enumerate(files[part]) if row not in packs[part].bad)]
+        for part in sorted(files)
+    ]
     return hashlib.sha256(repr(names).encode()).hexdigest()
 
 

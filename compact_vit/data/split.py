@@ -15,6 +15,10 @@ from ..errors import UsageError, listed
 _log = logging.getLogger(__name__)
 
 
+class IndivisibleError(UsageError):
+    """Pictures of which one part cannot be held out as asked."""
+
+
 def stratified_split(
     labels: Tensor,
     fraction: float,
@@ -41,7 +45,7 @@ def stratified_split(
     if len(labels) and int(counts.min()) < 2:
         rare = int(present[counts.argmin()])
         had = 1 if of is None else int((of == rare).sum())
-        raise UsageError(
+        raise IndivisibleError(
             f"{name}: wanted at least 2 pictures of every class to divide,"
             f" got 1 of class {repr(classes[rare]) if classes else rare}"
             f"{f', which has {had:,}: the rest tests or is not used' if had > 1 else ''}: {way_out}"
@@ -57,7 +61,7 @@ def stratified_split(
         least, total = len(present), len(labels)
         shares = (percent / 100 for percent in range(1, 100))
         right = [share for share in shares if least <= math.ceil(share * total) <= total - least]
-        raise UsageError(
+        raise IndivisibleError(
             f"{name}: wanted every one of {least} classes in both parts of {total}"
             f" pictures, got {fraction}: give between {right[0]} and {right[-1]}"
         ) from None

@@ -13,6 +13,7 @@ from ..data.catalog import dataset_info
 from ..errors import UsageError, unknown
 from ..models.names import config_of
 from ..models.shipped import weights_at
+from ..train.cli import ELSEWHERE
 from ..train.config import PATHS, TrainConfig, is_name
 from ..train.rules import need_source
 from ..train.tracking import need_packages
@@ -50,7 +51,16 @@ def flat(values: Mapping[str, Any], where: str, folder: Path) -> dict[str, Any]:
 def check_field(name: str, where: str) -> None:
     """Refuse a ``name`` that is no field of a training; ``where`` begins the message."""
     if name not in FIELDS and not (name.startswith(DOTTED) and name != DOTTED):
-        raise UsageError(f"{where}: {unknown('field of a training', name, FIELDS)}")
+        raise UsageError(f"{where}: {unknown_field(name)}")
+
+
+def unknown_field(name: str) -> UsageError:
+    """The error for a ``name`` that is no field: the field that others call so, or a near one."""
+    kind, flag = "field of a training", ELSEWHERE.get(f"--{name.replace('_', '-')}")
+    if flag is None:
+        return unknown(kind, name, FIELDS)
+    ours = flag.removeprefix("--").split()[0].replace("-", "_")
+    return UsageError(f"unknown {kind} {name!r}: did you mean {ours!r}?")
 
 
 def located(name: str, value: Any, folder: Path) -> Any:

@@ -7,8 +7,8 @@ import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import UsageError, unknown
-from .fields import DOTTED, FIELDS
+from ..errors import UsageError
+from .fields import DOTTED, FIELDS, unknown_field
 from .words import shown
 
 #: Fields whose values say by themselves what they are.
@@ -38,7 +38,7 @@ def fields_of(template: str) -> list[str]:
         if field is None:
             continue
         if field not in FIELDS and not (field.startswith(DOTTED) and field != DOTTED):
-            raise UsageError(f"names an {unknown('field of a training', field, FIELDS)}")
+            raise UsageError(f"names an {unknown_field(field)}")
         if conversion or re.search(r"[{}]|\d{3}", form or ""):
             raise UsageError(f"must have simple forms such as {{{field}:g}}, got {template!r:.60}")
         fields.append(field)

@@ -204,6 +204,8 @@ def _check_names(path: Path, template: str, runs: list[Planned]) -> None:
             twin = seen[key]
             by_path = twin.varied == run.varied and twin.config != run.config
             hint = " (a path gives a name its last part: rename one of them)" if by_path else ""
+            apart = [field for field in run.varied if run.varied[field] != twin.varied.get(field)]
+            hint = hint or (f": put {{{apart[0]}}} into it" if apart else "")
             raise UsageError(
                 f"'{path}': name {template!r:.80} gives '{run.name}' to two runs: {_told(twin)}; "
                 f"and {_told(run)}{hint}"

@@ -145,9 +145,11 @@ def _training(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _recipe(training: Mapping[str, Any]) -> str:
     if "recipe" not in training:
         return ""
+    epochs = training["epochs"]
+    planned = f" of {n} planned" if (n := training.get("planned_epochs")) else ""
     return (
-        f"{training['recipe']}, {training['epochs']} epochs, seed {training['seed']}; "
-        f"these are of epoch {training['epoch']}"
+        f"{training['recipe']}, {epochs} epoch{'s' if epochs != 1 else ''}{planned}, "
+        f"seed {training['seed']}; these are of epoch {training['epoch']}"
     )
 
 

@@ -28,7 +28,7 @@ _EPILOG = (
 _METAVARS = {"data_dir": "PATH", "init_from": "WEIGHTS", "teacher": "RUN"}
 
 #: What other programs call what a flag does.
-_ELSEWHERE = {
+ELSEWHERE = {
     "--pretrained": "--init-from",
     "--weights": "--init-from",
     "--learning-rate": "--lr",
@@ -63,7 +63,7 @@ def build_parser() -> Parser:
         "train",
         description="Train a model and write one folder with all there is to know.",
         epilog=_EPILOG,
-        elsewhere=_ELSEWHERE,
+        elsewhere=ELSEWHERE,
     )
     run = parser.add_argument_group("run")
     run.add_argument("--output", metavar="FOLDER", help="where to write (default: under runs/)")

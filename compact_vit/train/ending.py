@@ -21,5 +21,6 @@ def ended(config: TrainConfig, state: TrainState, row: Mapping[str, Any] | None)
     if state.epoch >= config.epochs:
         return f"all {config.epochs} epochs are done"
     if 0 < config.early_stopping <= waited:
-        return f"the validation accuracy has not risen for {waited} epochs, after {state.epoch}"
+        epochs = f"{waited} epoch{'s' if waited != 1 else ''}"
+        return f"the validation accuracy has not risen for {epochs}, after {state.epoch}"
     return ""

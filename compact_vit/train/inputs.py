@@ -6,8 +6,11 @@ Letters: B batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,7 +34,7 @@ from ..data.augment import (
 )
 from ..data.datasets import load_dataset
 from ..data.pictures import DataSplits, Pictures
-from ..data.split import stratified_split
+from ..data.split import IndivisibleError, stratified_split
 from ..errors import UsageError
 from .config import TrainConfig
 from .distributed import Processes
@@ -89,6 +92,17 @@ def load_splits(config: TrainConfig) -> DataSplits:
     return dataclasses.replace(splits, train=train, val=_copied(splits.train, held))
 
 
+def load_again(config: TrainConfig, run: str | os.PathLike[str]) -> DataSplits:
+    """The pictures that ``run`` was trained and tested on, which could be divided then."""
+    try:
+        return load_splits(config)
+    except IndivisibleError:
+        raise UsageError(
+            f"the data set has changed since '{run}' was trained, and cannot be divided any more "
+            "as it was then: put the files back, or train again"
+        ) from None
+
+
 def _need_one_run(config: TrainConfig, together: Processes) -> None:
     """Refuse processes that are asked for different runs, where files lie apart, or by other code.
 
@@ -106,10 +120,14 @@ def _need_one_run(config: TrainConfig, together: Processes) -> None:
             )
 
 
-def load_alike(config: TrainConfig, together: Processes) -> DataSplits:
-    """The same for each of several processes; ``UsageError`` if they find different pictures."""
+def load_alike(config: TrainConfig, together: Processes, begun: Path | None = None) -> DataSplits:
+    """The same for each of several processes; ``UsageError`` if they find different pictures.
+
+    ``begun`` is the run that was trained on them before.
+    """
     _need_one_run(config, together)
-    splits = together.in_turns(lambda: load_splits(config))
+    load = load_splits if begun is None else functools.partial(load_again, run=begun)
+    splits = together.in_turns(lambda: load(config))
     if len(set(together.each(str(splits.marks())))) > 1:
         raise UsageError(
             "the processes of a run must read the same pictures, got different labels or names of "

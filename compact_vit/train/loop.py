@@ -98,7 +98,8 @@ def resume(
         together.share(lambda: held.enter_context(folder.alone()))
         with learning(config.deterministic):
             saved = together.share(folder.newest)
-            current = _Run.build(config, together, quiet, time_limit, fetch=saved is None)
+            begun = None if saved is None else folder.path
+            current = _Run.build(config, together, quiet, time_limit, begun)
             state = current.state
             if saved is None:
                 together.agree(lambda: start_from(state, config))
@@ -130,14 +131,14 @@ class _Run:
         together: Processes,
         quiet: bool,
         time_limit: str | float | None,
-        *,
-        fetch: bool = True,
+        begun: Path | None = None,
     ) -> _Run:
         together.agree(lambda: need_packages(config.track))
         stopper = Stopper(time_limit)
         device = together.agree(lambda: together.own(pick_device(config.device)))
-        splits = load_alike(config, together)
-        state = together.agree(lambda: build_state(config, splits, device, together, fetch=fetch))
+        splits = load_alike(config, together, begun)
+        new = begun is None
+        state = together.agree(lambda: build_state(config, splits, device, together, fetch=new))
         batch, forward = build_train_batch(config, splits), compiled_forward(state)
         return cls(config, splits, state, batch, forward, stopper, quiet or not together.first)
 

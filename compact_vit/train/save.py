@@ -83,13 +83,10 @@ def take_up(
     now = (splits.classes, len(splits.train))
     try:
         before = (tuple(saved["classes"]), int(saved["pictures"]))
-        mean, std = (torch.tensor(saved[name]) for name in ("mean", "std"))
-        if before == now and not (
-            torch.allclose(mean, torch.tensor(splits.mean), atol=1e-3)
-            and torch.allclose(std, torch.tensor(splits.std), atol=1e-3)
-        ):
-            raise ValueError("its pictures were normalised with other statistics")
-        if before == now:
+        divided = splits.divided_as(saved)
+        means, stds = (torch.tensor([saved[k], getattr(splits, k)]) for k in ("mean", "std"))
+        alike = all(torch.allclose(was, now_, atol=1e-3) for was, now_ in (means, stds))
+        if before == now and divided and alike:
             state.load_state_dict(saved["training"], saved["epoch"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise unfit(path, "this run", error) from None
@@ -99,11 +96,16 @@ def take_up(
             f"{len(before[0])} classes and {before[1]:,} training pictures, and now has "
             f"{len(now[0])} and {now[1]:,}"
         )
-    if not splits.divided_as(saved):
+    if not divided:
         raise UsageError(
             f"the data set has changed since '{folder.path}' was trained: its labels, the names of "
             "its files or the arrays in its file are others, or in another order, and what was "
             "held out would be trained on: put them back, or train again"
+        )
+    if not alike:
+        raise UsageError(
+            f"the pictures have changed since '{folder.path}' was trained: their mean or deviation "
+            "is another: put them back, or train again"
         )
     notes = saved.get("notes")  # an older checkpoint has none
     state.before = tuple(map(str, notes)) if isinstance(notes, list) else ()

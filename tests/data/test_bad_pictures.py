@@ -106,6 +106,10 @@ def test_skipped_pictures_leave_no_trace(picture_folder, tmp_path, caplog):
     (record,) = caplog.records
     assert record.getMessage().startswith("warning: cannot read 6 of 50 pictures: ")
     assert record.getMessage().endswith(" and 3 more: left out")
+    drawn = load_dataset("folder", data_dir=picture_folder / "train", on_bad_picture="skip",
+                         test_fraction=0.25)  # fmt: skip
+    said = caplog.records[-1].getMessage()
+    assert said.endswith(": left out; keep them there, for the test pictures are drawn among them")
     for name in BAD:
         (picture_folder / name).unlink()
     wanted = load_dataset("folder", data_dir=picture_folder)
@@ -114,6 +118,8 @@ def test_skipped_pictures_leave_no_trace(picture_folder, tmp_path, caplog):
         assert torch.equal(getattr(seen, part).images, getattr(wanted, part).images)
         assert torch.equal(getattr(seen, part).labels, getattr(wanted, part).labels)
     assert (seen.mean, seen.std, seen.classes) == (wanted.mean, wanted.std, wanted.classes)
+    assert wanted.divided_as(seen.marks())  # so a run can be tested and go on without them
+    assert len(drawn.train) + len(drawn.test) == 34
     assert len(seen.train) == 34  # two of 36 are bad, and two more files that never were good
     assert len(seen.test) == 10
 

@@ -135,6 +135,8 @@ def test_it_ends_when_every_picture_is_learnt(tiny, tmp_path, capsys, picture_fo
     told = capsys.readouterr()
     assert evaluate([str(tmp_path / "run"), "--device", "cpu"]) == 0
     assert "(train, 12 pictures)" in capsys.readouterr().out
+    drawn = {path.name for path in (tmp_path / "run").glob("*-t*.png")}
+    assert drawn == {"confusion-train.png", "reliability-train.png"}
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     epoch = len(rows)

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from compact_vit.errors import UsageError
+from compact_vit.evaluate import evaluate_run
 from compact_vit.train import load_model, loop, resume, save, train
 from compact_vit.train.checkpoint import load_checkpoint, save_checkpoint
 from compact_vit.train.cli import main
@@ -165,6 +166,26 @@ def test_what_cannot_go_on(run, picture_folder, tmp_path) -> None:
     refused("no checkpoint at")
     (run / "config.json").unlink()
     refused("is not the folder of a run")
+
+
+def test_pictures_that_are_drawn_anew_are_said(tiny, picture_folder, tmp_path) -> None:
+    """Not that the checkpoint is of something else: what is held out moves the mean too."""
+    classes = picture_folder / "train"
+    config = tiny(data_dir=str(classes), test_fraction=0.25, epochs=1)
+    train(config, output=tmp_path / "run", quiet=True)
+    last = max((classes / "red").iterdir())
+    last.rename(last.with_name(f"!{last.name}"))
+    with pytest.raises(UsageError, match=r"data set has changed since .* was trained: its lab"):
+        resume(tmp_path / "run", quiet=True)
+
+
+def test_pictures_that_cannot_be_divided_any_more(tiny, picture_folder, tmp_path) -> None:
+    train(tiny(val_fraction=0.25, epochs=1), output=tmp_path / "run", quiet=True)
+    for path in sorted((picture_folder / "train" / "red").iterdir())[1:]:
+        path.unlink()
+    for again in (resume, evaluate_run):
+        with pytest.raises(UsageError, match="cannot be divided any more as it was then: put the"):
+            again(tmp_path / "run")
 
 
 OTHERS = {
