@@ -71,6 +71,9 @@ def load_reference_state_dict(
     """
     if not isinstance(model, CompactTransformer):
         raise UsageError(f"model must be a CompactTransformer, got a {type(model).__name__}")
+    if not isinstance(state, Mapping | str | os.PathLike):
+        wanted = "a checkpoint's dict of tensors, or the path of its file"
+        raise UsageError(f"state must be {wanted}, got a {type(state).__name__}")
     unwrapped = _unwrapped(state if isinstance(state, Mapping) else read_state_dict(state))
     renamed = {_rename(model, key): value for key, value in unwrapped.items()}
     own = model.state_dict()

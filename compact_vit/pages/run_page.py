@@ -148,7 +148,7 @@ def _tiles(summary: Mapping[str, Any], classes: int) -> list[tuple[str, str, str
         tiles.append(("MACs", f"{summary['macs'] / 1e6:,.1f}M", "multiply-accumulates a picture"))
     done, asked = final.get("epoch", summary["epochs"]), summary["epochs"]
     note = (
-        f"{done:,} epoch{'s' * (done != 1)} of {summary['train_pictures']:,} pictures, with tests"
+        f"{done:,} epoch{'s' * (done != 1)} on {summary['train_pictures']:,} pictures, with tests"
     )
     if done < asked:
         note += f"; stopped early, of {asked:,}"

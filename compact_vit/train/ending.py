@@ -16,7 +16,7 @@ def ended(config: TrainConfig, state: TrainState, row: Mapping[str, Any] | None)
     ``early_stopping`` epochs, and when the pictures of ``overfit`` are learnt.
     """
     waited = 0 if state.best is None else state.epoch - int(state.best["epoch"])
-    if config.overfit and row is not None and row["learnt_accuracy"] == 100:
+    if config.overfit and row is not None and row.get("learnt_accuracy") == 100:
         return f"all {config.overfit} pictures are learnt by heart in epoch {state.epoch}"
     if state.epoch >= config.epochs:
         return f"all {config.epochs} epochs are done"

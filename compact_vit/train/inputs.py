@@ -108,10 +108,11 @@ def _need_one_run(config: TrainConfig, together: Processes) -> None:
 
     They would take other steps, whose weights nobody compares.
     """
-    own = {"version": __version__, **config.to_dict()}
     of_places = {"data_dir", "download", "init_from", "teacher", "track"}
+    choices = {"version": __version__, **config.to_dict()}
+    own = {name: value for name, value in choices.items() if name not in of_places}
     asked = list(map(json.loads, together.each(json.dumps(own))))
-    for name in own.keys() - of_places:
+    for name in own:
         values = [repr(other.get(name)) for other in asked]
         if len(set(values)) > 1:
             raise UsageError(

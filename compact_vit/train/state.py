@@ -193,10 +193,9 @@ def build_state(
     )
     share, steps = batch_size // processes.count, config.epochs * len(loader)
     choices = choose(config, len(splits.mean), device, share, steps)
-    told = _left_out(len(splits.train), batch_size, processes.count) + told_of_unequal(
-        config, splits
-    )
-    choices = dataclasses.replace(choices, notes=(*choices.notes, *told))
+    left = _left_out(len(splits.train), batch_size, processes.count)
+    told = (*choices.notes, *left, *told_of_unequal(config, splits))
+    choices = dataclasses.replace(choices, notes=told)
     torch.manual_seed(weights)
     model = build_model(
         dataclasses.replace(config, attention_dropout=choices.attention_dropout),
@@ -234,9 +233,7 @@ def _batch_size(wanted: int, pictures: int, processes: int) -> int:
     """The pictures in a batch of ``wanted`` where there are so many; all processes' together."""
     size = min(wanted, pictures)
     if size % processes:
-        fits = (
-            f": the {pictures:,} training pictures make one batch, take {size - size % processes}"
-        )
+        fits = f": the {pictures:,} training pictures make one, take {size - size % processes}"
         raise UsageError(
             f"batch_size must be a multiple of the {processes} processes, got {wanted}"
             f"{fits if size < wanted else ''}"

@@ -92,7 +92,7 @@ def _learnt(config: TrainConfig, history: list[dict[str, Any]]) -> dict[str, Any
     """Whether, and when, the pictures of ``overfit`` were learnt by heart; nothing without it."""
     if not config.overfit:
         return {}
-    learnt = (row["epoch"] for row in history if row["learnt_accuracy"] == 100)
+    learnt = (row["epoch"] for row in history if row.get("learnt_accuracy") == 100)
     return {"overfit": {"pictures": config.overfit, "learnt_in_epoch": next(learnt, None)}}
 
 

@@ -153,6 +153,7 @@ def test_what_cannot_be_filled(tmp_path) -> None:
     with pytest.raises(UsageError, match="model must be a CompactTransformer, got a Baseline"):
         load_reference_state_dict(create_model("mlp"), {})
     refuse(create_model("cct_2_3x2"), tmp_path, "is a folder: give the path of a file in it")
+    refuse(create_model("cct_2_3x2"), None, "state must be a checkpoint's dict .*, got a NoneType")
 
 
 def refuse(model: CompactTransformer, state: State | str | Path, message: str) -> None:

@@ -73,7 +73,7 @@ def test_the_figures_that_come_first(page, parsed) -> None:
         "score 5,444.0 100 x (accuracy - 70) / millions of parameters without positions, 0 below",
         "parameters 275,531 without positions; 283,723 with",
         "MACs 35.3M",
-        "training 61 s 2 epochs of 50,000 pictures, with tests",
+        "training 61 s 2 epochs on 50,000 pictures, with tests",
     ):
         assert part in said
     assert "best epoch" not in said
@@ -83,9 +83,9 @@ def test_the_figures_that_come_first(page, parsed) -> None:
     assert "training 2 h 2 min" in said
     early = {"epochs": 9, "final": FINAL | {"epoch": 7}}
     said = parsed(page(summary=early)).text
-    assert "7 epochs of 50,000 pictures, with tests; stopped early, of 9" in said
+    assert "7 epochs on 50,000 pictures, with tests; stopped early, of 9" in said
     once = {"epochs": 1, "train_pictures": 200}
-    assert "1 epoch of 200 pictures, with tests" in parsed(page(summary=once)).text
+    assert "1 epoch on 200 pictures, with tests" in parsed(page(summary=once)).text
 
 
 def test_two_losses_on_two_scales_are_told_so(page, parsed) -> None:
@@ -146,8 +146,10 @@ def test_how_others_are_counted_is_said(page, parsed) -> None:
 def test_a_folder_is_compared_with_a_warning(page, parsed) -> None:
     said = parsed(page(summary={"dataset": "folder"})).text
     assert "comparable as far as the folder holds the same" in said
-    alone = parsed(page(summary={"dataset": "folder"}, published=None)).text
-    assert "--published" in alone
+    for classes, offered in ((10, True), (100, True), (7, False)):  # of whom there are figures
+        own = {"dataset": "folder", "num_classes": classes}
+        alone = parsed(page(summary=own, published=None)).text
+        assert ("--published" in alone) == offered
 
 
 def test_sizes_by_kind_add_up(page, parsed) -> None:

@@ -41,20 +41,23 @@ def require_interval(
     require(pair and low < value[0] <= value[1] <= high, field, wanted, value)
 
 
-def require_pictures(images: Tensor, generator: torch.Generator | None) -> None:
-    """Require a non-empty uint8 ``[B,C,H,W]`` with C 1 or 3, and a generator, if any, beside it.
+def require_pictures(
+    images: Tensor, generator: torch.Generator | None, *, draws: bool = True
+) -> None:
+    """Require a non-empty uint8 ``[B,C,H,W]`` with C 1 or 3, and a generator beside it.
 
-    Like all these checks it looks at no value, so a GPU is not waited for.
+    What ``draws`` nothing needs none. Like all these checks it looks at no value, so a GPU is not
+    waited for.
     """
     right = _is_batch(images) and images.dtype == torch.uint8 and images.shape[1] in (1, 3)
     wanted = "a non-empty uint8 batch [B, C, H, W] with 1 or 3 channels"
-    _require_batch(right, wanted, images, generator)
+    _require_batch(right, wanted, images, generator, draws)
 
 
 def require_floats(images: Tensor, generator: torch.Generator) -> None:
     """Require a non-empty floating point ``[B,C,H,W]`` and a generator on its device."""
     right = _is_batch(images) and images.is_floating_point()
-    _require_batch(right, "a non-empty float batch [B, C, H, W]", images, generator)
+    _require_batch(right, "a non-empty float batch [B, C, H, W]", images, generator, draws=True)
 
 
 def _is_batch(images: Tensor) -> bool:
@@ -62,11 +65,16 @@ def _is_batch(images: Tensor) -> bool:
 
 
 def _require_batch(
-    right: bool, wanted: str, images: Tensor, generator: torch.Generator | None
+    right: bool, wanted: str, images: Tensor, generator: torch.Generator | None, draws: bool
 ) -> None:
     if not (right and len(images)):
         raise UsageError(f"images must be {wanted}, got {described(images)}")
-    if generator is not None and generator.device.type != images.device.type:
+    if generator is None and not draws:
+        return
+    if not hasattr(generator, "device"):
+        kind = type(generator).__name__
+        raise UsageError(f"generator must be a torch.Generator, by which is drawn, got {kind}")
+    if generator.device.type != images.device.type:
         raise UsageError(
             f"generator must live on the images' device {images.device}, got {generator.device}; "
             f"make it with torch.Generator({images.device.type!r})"

@@ -50,7 +50,8 @@ class Mix:
         self, images: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         require_floats(images, generator)
-        if labels.is_floating_point() or labels.shape != images.shape[:1]:
+        whole = isinstance(labels, Tensor) and not labels.is_floating_point()
+        if not whole or labels.shape != images.shape[:1]:
             wanted = f"whole numbers [{len(images)}], one per image"
             raise UsageError(f"labels must be {wanted}, got {described(labels)}")
         targets = self._one_hot(labels)

@@ -39,7 +39,7 @@ class Normalize:
         require(self.dtype.is_floating_point, "dtype", "a floating point type", self.dtype)
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        require_pictures(images, generator)
+        require_pictures(images, generator, draws=False)
         channels = images.shape[1]
         require(len(self.mean) == channels, "mean", f"{channels} numbers, as the images", self.mean)
         scale = per_channel(tuple(1 / (255 * s) for s in self.std), images.device)
