@@ -71,7 +71,7 @@ def _require_batch(
         raise UsageError(f"images must be {wanted}, got {described(images)}")
     if generator is None and not draws:
         return
-    if not hasattr(generator, "device"):
+    if generator is None or not hasattr(generator, "device"):
         kind = type(generator).__name__
         raise UsageError(f"generator must be a torch.Generator, by which is drawn, got {kind}")
     if generator.device.type != images.device.type:
