@@ -133,7 +133,13 @@ class Processes:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """``model`` with its gradients averaged over the processes."""
-        return model if self.count == 1 else DistributedDataParallel(model)
+        if self.count == 1:
+            return model
+        together = DistributedDataParallel(model)
+        # an attribute more, to be let go after all others: the end of the group waits for a thread
+        # of its own, which may wait for the interpreter's lock, and only this one lets go of that
+        together.let_go_last = together.process_group  # type: ignore[assignment]
+        return together
 
 
 def _attempt(make: Callable[[], _Result]) -> tuple[tuple[_Result] | None, str | None]:
