@@ -104,9 +104,9 @@ def _tell(model: CompactTransformer, pretrained: bool) -> None:
     """Make what timm's entry of the name says of its weights and their input ``model``'s own."""
     known = model.pretrained_cfg  # timm's default_cfg of the model is the same dictionary
     known |= as_taken(known, model.config)
-    of_weights, package = (*OF_CLASSES, "license"), list(_SHIPPED.values())
-    other = known.get("source") not in ("hf-hub", "local-dir")
-    if pretrained and other and known.get("file") not in [card["file"] for card in package]:
+    of_weights, package = (*OF_CLASSES, "license"), _SHIPPED.values()
+    by_entry = known.get("source") not in ("hf-hub", "local-dir")
+    if pretrained and by_entry and known.get("file") not in [card["file"] for card in package]:
         for said in of_weights:  # of the package's weights, in whose place a file was given
             if known.get(said) in [card.get(said) for card in package]:
                 known.pop(said, None)

@@ -38,16 +38,8 @@ def flat(batches: list[list[int]]) -> list[int]:
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (
-            torch.rand(4, 3, 8, 8),
-            torch.zeros(4).long(),
-            "must be uint8 .* got torch.float32",
-        ),
-        (
-            torch.zeros(4, 3, 8, 8).byte(),
-            torch.zeros(4).int(),
-            "int64 .*, got .* torch.int32",
-        ),
+        (torch.rand(4, 3, 8, 8), torch.zeros(4).long(), "must be uint8 .* got torch.float32"),
+        (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(4).int(), "int64 .*, got .* torch.int32"),
         (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(5).long(), "got 4 pictures and 5 labels"),
         (torch.zeros(4, 8, 8).byte(), torch.zeros(4).long(), r"got torch.uint8 \[4, 8, 8\] and"),
         (torch.zeros(4, 3, 8, 8).byte(), torch.zeros(4, 1).long(), r"int64 \[4, 1\]$"),

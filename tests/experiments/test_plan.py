@@ -186,10 +186,7 @@ GRIDS = [
     ("picture: {axis: log}", "picture: unknown key 'axis': did you mean 'axes'?"),
     ("name: 3", "'a.yaml': name must be a template such as '{model}', got 3"),
     ("name: '{lr'\ngrid: {lr: [1]}", "'a.yaml': name is no template"),
-    (
-        "grid: {learning_rate: [1]}",
-        "a training 'learning_rate': did you mean 'lr'?",
-    ),
+    ("grid: {learning_rate: [1]}", "a training 'learning_rate': did you mean 'lr'?"),
     ("train: {pretrained: x}\ngrid: {lr: [1]}", "'pretrained': did you mean 'init_from'?"),
     ("train: {freeze: true}\ngrid: {lr: [1]}", "'freeze': did you mean 'layer_decay'?"),
     ("name: '{wd}'\ngrid: {lr: [1]}", "field of a training 'wd': did you mean 'weight_decay'?"),
