@@ -10,6 +10,7 @@ from typing import Any
 from ..checks import is_real
 from ..errors import UsageError
 from ..files import read_json
+from ..plots.curves import held_out
 from ..train import history
 from ..train.config import TrainConfig, with_whole_paths
 from .words import shown
@@ -66,13 +67,13 @@ def row_of(run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     rows = read_history(run)
     try:
         return _row(rows, summary)
-    except (LookupError, TypeError, AttributeError):  # no rows, or not what a summary holds
+    except (LookupError, TypeError, AttributeError, UsageError):  # no rows, or no summary
         raise UsageError(f"'{run}' is damaged: {AGAIN}") from None
 
 
 def _row(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> dict[str, Any]:
     final, best = summary["final"], summary["best"]
-    key = history.watched(rows)
+    key = held_out(rows)
     watched = "train" if key == "learnt" else key
     figures = {
         "parameters": summary["parameters"],

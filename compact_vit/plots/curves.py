@@ -35,6 +35,8 @@ AXES = ("linear", "log-log")
 Quantity = tuple[str, str]
 
 _QUANTITIES: tuple[Quantity, ...] = (("loss", "loss (nats)"), ("accuracy", "accuracy (%)"))
+#: What may be evaluated every epoch: ``learnt`` are the pictures that ``overfit`` learns by heart.
+WATCHED = ("val", "learnt", "test")
 _COLOURS = {"train": BLUE, "val": GREEN, "learnt": ORANGE, "test": ORANGE}
 _DASHES = ("-", "--", ":")
 _MARKED_EPOCHS = 40
@@ -110,7 +112,7 @@ def held_out(history: History) -> str:
     """The split that ``history`` was evaluated on every epoch: val, learnt or test."""
     if not history:
         raise UsageError("curves need at least one epoch, got none")
-    return next(s for s in ("val", "learnt", "test") if f"{s}_loss" in history[0] or s == "test")
+    return next(s for s in WATCHED if f"{s}_loss" in history[0] or s == "test")
 
 
 def _marked(history: History, held: str, quantity: str) -> float:

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from ..errors import tell
+from ..plots.curves import WATCHED
 from ..tables import duration
-from .history import WATCHED
 
 
 def _figures(loss: float, accuracy: float | None) -> str:

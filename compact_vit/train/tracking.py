@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError, unknown
 from ..files import write_whole
-from .history import WATCHED
+from ..plots.curves import WATCHED
 
 TRACKERS = ("tensorboard", "wandb")
 
