@@ -272,7 +272,7 @@ def _train(args: argparse.Namespace, rows: Sequence[Row], output: Path) -> int:
 def _finished(output: Path, row: Row, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The summaries of the runs of ``row`` that have finished."""
     paths = [row.run(output, seed) / "summary.json" for seed in dict.fromkeys(seeds)]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    return [json.loads(path.read_bytes()) for path in paths if path.exists()]
 
 
 def _script_runs(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
@@ -282,7 +282,7 @@ def _script_runs(folder: Path | None) -> dict[str, list[dict[str, Any]]]:
         return found
     for path in sorted(folder.glob("*/summary.json")):
         try:
-            summary = json.loads(path.read_text())
+            summary = json.loads(path.read_bytes())
         except ValueError:
             raise UsageError(f"'{path}' is damaged: make its run again") from None
         if isinstance(summary, dict) and {"model", "words", "accuracy"} <= summary.keys():

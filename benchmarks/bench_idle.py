@@ -137,7 +137,7 @@ def recorded(step: Call, steps: int, device: torch.device) -> list[Interval]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))
-        return intervals(json.loads(path.read_text())["traceEvents"])
+        return intervals(json.loads(path.read_bytes())["traceEvents"])
 
 
 def intervals(events: Iterable[dict[str, Any]], kinds: Sequence[str] = ON_GPU) -> list[Interval]:

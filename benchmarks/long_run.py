@@ -46,7 +46,7 @@ class Sample:
 
 def resident() -> int:
     """Bytes of this process in memory."""
-    with open("/proc/self/statm") as statm:
+    with open("/proc/self/statm", encoding="utf-8") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

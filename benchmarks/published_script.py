@@ -185,7 +185,8 @@ def run_script(
     sys.path[:0] = [str(examples), str(examples.parent)]
     script = str(examples / "main.py")
     with (
-        open(folder / "log.txt", "w", buffering=1) as log,  # it can be read while it grows
+        # line by line, so that it can be read while it grows
+        open(folder / "log.txt", "w", buffering=1, encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
         patch.object(torchvision.datasets, dataset.upper(), pictures),
         patch.object(sys, "argv", [script, *given, str(args.data_dir)]),

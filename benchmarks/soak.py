@@ -57,7 +57,7 @@ def work(words: Sequence[str], phase: Any) -> None:
     from compact_vit.train.cli import main as train
 
     torch.set_num_threads(1)
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     epoch.SAVE_SECONDS = -1.0
     loop.write_curves = lambda path, history, config: path.touch()
     loop.write_page = lambda *args: None
@@ -178,7 +178,7 @@ def compare(run: Path, whole: Path) -> str:
             for folder in (run, whole))  # fmt: skip
     if not same(*logs):
         return "metrics.jsonl"
-    summaries = (json.loads((folder / "summary.json").read_text()) for folder in (run, whole))
+    summaries = (json.loads((folder / "summary.json").read_bytes()) for folder in (run, whole))
     return "" if same(*map(timeless, summaries)) else "summary.json"
 
 

@@ -18,7 +18,7 @@ def attach(
     The stub ``__init__.pyi`` says ``from .module import name as name`` for each public name: type
     checkers read it, and so does this function, so there is one list.
     """
-    stub = ast.parse(Path(file).with_suffix(".pyi").read_text())
+    stub = ast.parse(Path(file).with_suffix(".pyi").read_bytes())
     home_of = {
         alias.name: "." * node.level + (node.module or "")
         for node in stub.body

@@ -253,7 +253,7 @@ def _check_folder() -> None:
 def _ready_streams() -> None:
     """Let file names be printed that are no text in the terminal's encoding, or nowhere at all."""
     if sys.stderr is None:  # the command was started without one, which tqdm does not expect
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

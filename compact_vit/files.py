@@ -78,7 +78,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, way_out: str) -> dict[str, Any]:
     """The object in the file ``path``; ``UsageError`` with the ``way_out`` if it is damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OverflowError) as error:  # also of brackets without an end
         raise UsageError(f"'{path}' is not JSON ({error!s:.80}): {way_out}") from None
     if not isinstance(value, dict):

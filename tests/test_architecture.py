@@ -222,6 +222,19 @@ def test_files_and_functions_fit_the_eye(path: Path) -> None:
             assert length <= 60, f"{node.name} has {length} lines"
 
 
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_text_is_read_and_written_in_an_encoding_that_is_said(path: Path) -> None:
+    """Else it is the system's, which on Windows is not that of the files."""
+    for node in everything(path):
+        if isinstance(node, ast.Call):
+            said = "encoding" in {keyword.arg for keyword in node.keywords}
+            if isinstance(node.func, ast.Attribute):
+                assert said or node.func.attr not in ("read_text", "write_text"), node.lineno
+            elif isinstance(node.func, ast.Name) and node.func.id == "open":
+                mode = ast.literal_eval(node.args[1]) if len(node.args) > 1 else "r"
+                assert said or "b" in mode, node.lineno
+
+
 def test_the_test_sees_what_it_looks_for() -> None:
     source = "from .. import cli\nfrom . import step\nfrom ..models.zoo import x\n"
     source += "import torch.nn\nfrom .a import b\n"

@@ -55,7 +55,7 @@ def keep(scratch: Path, store: Path, facts: dict[str, Any]) -> None:
     """
     notes = scratch.with_suffix(".json.tmp")
     try:
-        notes.write_text(json.dumps(facts | {"crc32": _checksum(scratch, facts)}))
+        notes.write_bytes(json.dumps(facts | {"crc32": _checksum(scratch, facts)}).encode())
         os.replace(notes, store.with_suffix(".json"))
         os.replace(scratch, store)
     finally:
@@ -67,7 +67,7 @@ def keep(scratch: Path, store: Path, facts: dict[str, Any]) -> None:
 def kept(store: Path) -> tuple[MappedArray, dict[str, Any]] | None:
     """The pack in ``store`` and its facts, if it is there and whole."""
     try:
-        facts = json.loads(store.with_suffix(".json").read_text())
+        facts = json.loads(store.with_suffix(".json").read_bytes())
         if facts.pop("crc32") != _checksum(store, facts):
             return None
         return mapped(store), facts
@@ -101,7 +101,7 @@ def _delete_replaced(store: Path, facts: dict[str, Any]) -> None:
         if notes.stem == store.stem or not OURS.fullmatch(notes.name):
             continue
         with contextlib.suppress(*_DAMAGE):  # or gone already
-            other = json.loads(notes.read_text())
+            other = json.loads(notes.read_bytes())
             if [other.get(name) for name in ("source", "host", "size")] == own:
                 notes.with_suffix(".npy").unlink(missing_ok=True)
                 notes.unlink()

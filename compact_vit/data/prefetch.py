@@ -107,5 +107,5 @@ def machine_memory() -> int | None:
         return None
     for limit in _LIMITS:
         with contextlib.suppress(OSError, ValueError):  # not there, or "max"
-            memory = min(memory, int(limit.read_text()))
+            memory = min(memory, int(limit.read_bytes()))
     return memory

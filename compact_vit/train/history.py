@@ -19,7 +19,7 @@ def read_history(path: Path, figures: Sequence[str] = ("loss",)) -> list[dict[st
     epoch; ``UsageError`` if it has not.
     """
     try:
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
         rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         splits = ("train", held_out(rows)) if rows else ()
         keys = ("epoch", *(f"{s}_{q}" for s in splits for q in figures))

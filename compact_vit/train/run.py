@@ -175,7 +175,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
             return []
         try:
-            rows = [json.loads(line) for line in path.read_text().splitlines()[:epochs]]
+            rows = [json.loads(line) for line in path.read_bytes().splitlines()[:epochs]]
             figures = rows[0].keys() | _FIGURES | ({"train_accuracy"} if answers else set())
             whole = len(rows) == epochs and all(
                 row["epoch"] == number and all(math.isfinite(row[name]) for name in figures)

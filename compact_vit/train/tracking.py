@@ -240,7 +240,7 @@ class _WandB:
         home.mkdir(exist_ok=True)
         if not (home / "id").exists():
             write_whole(home / "id", secrets.token_hex(4).encode())
-        name = (home / "id").read_text().strip()
+        name = (home / "id").read_text(encoding="utf-8").strip()
         self._older = list(home.glob(f"offline-run-*-{name}"))
 
         def begin(mode: Literal["offline"] | None) -> Any:
