@@ -15,7 +15,7 @@ from compact_vit import UsageError, create_model
 from compact_vit.models import config_from_name, list_models
 from compact_vit.models.config import named_models
 
-NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_6_3x2", "cct2_4_3x2"]  # without weights
+NAMES = ["vit_lite_2_8", "cvt_2_8", "cct_6_3x2", "cct2_6_3x2"]  # without weights
 
 
 @pytest.fixture(autouse=True)

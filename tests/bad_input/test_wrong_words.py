@@ -264,7 +264,7 @@ TABLE = [
     ("train --mask-block half", "--mask-block: invalid int value: 'half'"),
     (
         "train --init-from nobody",
-        "package (cct2_2_3x2, cct_2_3x2, cct_2_3x3, cct_4_3x2), got 'nobody'",
+        "package (cct2_2_3x2, cct2_4_3x2, cct_2_3x2, cct_2_3x3, cct_4_3x2), got 'nobody'",
     ),
     ("train --init-from cct_2_3x4", "which does not exist: did you mean 'cct_2_3x3'?"),
     ("train --init-from empty", "got 'empty', a folder of something else"),
