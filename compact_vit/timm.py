@@ -136,9 +136,9 @@ def _entrypoint(name: str) -> Callable[..., Any]:
             given = {TIMM_OPTIONS.get(option, option) for option in options}
             stored = _as_trained(name, tag)
             options |= {option: stored[option] for option in stored.keys() - given}
-        # a file's own options, merged into the others: before 1.0.31 timm does not say which
+        # a file's own options, merged into the others: older versions of timm do not say which
         of_file = isinstance(tag, dict) and tag.get("source") in ("hf-hub", "local-dir")
-        stored = options.get("pretrained_model_args", options if of_file else {})
+        stored = options.get("pretrained_model_args") or (options if of_file else {})
         for theirs, ours in TIMM_OPTIONS.items():
             if theirs in options and ours in stored and options.get(ours) == stored[ours]:
                 del options[ours]

@@ -74,7 +74,7 @@ def test_modules_by_formula(name):
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("name", ["vit_lite_2_4", "cvt_4_8", "cct_2_3x1"])
 def test_macs_equal_a_plain_run(name, training):
-    # the products are written out, for torch before 2.15 counts none within its fused kernel;
+    # the products are written out, for torch 2.11 counts none within its fused kernel;
     # branches dropped by chance would not be computed
     model = create_model(name, num_classes=100, drop_path=0.0).train(training)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
